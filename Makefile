@@ -1,0 +1,62 @@
+# Every habit of the project. `make help` lists them; all need nothing but Python 3.11+ and make.
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := runs/demo
+SAMPLE := src/cleanplate/pictures/sample
+# Threads that wait must sleep: the processes that compose scenes need the cores meanwhile.
+export OMP_WAIT_POLICY ?= passive
+
+.DELETE_ON_ERROR:
+.PHONY: help setup setup-extra demo test lint types layers bench docs clean
+
+help: ## list these habits
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: .venv/installed ## install cleanplate and its tools into .venv
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cleanplate needs Python 3.11 or newer")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install --disable-pip-version-check --quiet -e '.[dev]'
+	@touch $@
+
+setup-extra: setup ## install the system packages that some tests need (Debian, root): a browser
+	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -q -y --no-install-recommends chromium; }
+
+demo: setup ## sample pictures -> scenes -> training -> evaluation -> predictions -> report, in runs/demo
+	$(BIN)/cleanplate train --out $(DEMO) --minutes 9 --batch 32
+	@$(MAKE) --no-print-directory $(DEMO)/report.html
+	@$(BIN)/python -m cleanplate report $(DEMO) --table
+	@echo "report: $(DEMO)/report.html"
+
+$(DEMO)/evaluation.json: $(DEMO)/best.safetensors
+	$(BIN)/cleanplate evaluate --model $(DEMO) --pairs sample --cells --json $@
+
+$(DEMO)/predictions/predictions.json: $(DEMO)/best.safetensors
+	$(BIN)/cleanplate predict --model $(DEMO) --plate $(SAMPLE)/pairs/$(PAIR)/plate.jpg \
+	    --out $(DEMO)/predictions $(SAMPLE)/pairs/$(PAIR)/frames
+
+$(DEMO)/report.html: $(DEMO)/evaluation.json $(DEMO)/predictions/predictions.json
+	$(BIN)/cleanplate report $(DEMO)
+
+test: setup ## run the test suite
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: setup ## ruff: style and format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: setup ## ty: static types
+	$(BIN)/ty check
+
+layers: setup ## import-linter: every import points down
+	$(BIN)/lint-imports --no-cache
+
+bench: setup ## speed, as ratios in one run
+	$(BIN)/cleanplate bench --json runs/bench.json
+
+docs: setup ## build the documentation into site/
+	$(BIN)/zensical build --clean
+
+clean: ## delete what was built, but no run
+	rm -rf .venv site dist .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,24 @@
+"""Two folders of pictures in; a network that says what stands in front of a plate, and how far away everything is, out.
+
+    import cleanplate
+    model = cleanplate.load("runs/demo")
+    prediction = model.predict("plate.jpg", "frame.jpg")   # .alpha, .mask, .depth
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from cleanplate.inference.predictor import Predictor
+
+__version__ = "0.1.0"
+
+
+def load(model: str | PathLike[str]) -> Predictor:
+    """Open a trained model: a run's folder, or one `.safetensors` checkpoint. Raises InputError when it is neither."""
+    from cleanplate.inference.predictor import load as open_model
+
+    return open_model(model)

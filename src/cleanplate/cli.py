@@ -1,0 +1,250 @@
+"""The command line: one frozen dataclass per verb, each a thin door to one function. Heavy imports stay behind it."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from cleanplate import __version__
+from cleanplate.settings import PlanSettings, TrainSettings
+from cleanplate.types import InputError
+
+Folders = tuple[Path, ...]
+DESCRIPTION = "Two folders of pictures in; a network for what stands in front, and how far away, out."
+
+
+@dataclass(frozen=True)
+class Inspect:
+    """Show pictures: what a folder holds and what is wrong with it, or a batch exactly as the network gets it."""
+
+    plates: Folders = ()
+    """Folders of plates; none = the sample pictures."""
+    cutouts: Folders = ()
+    """Folders of cutouts; none = the sample pictures."""
+    batch: bool = False
+    """Also draw a batch of training scenes, exactly as the network gets them."""
+    out: Path = Path("inspect.png")
+    """Where the picture of the batch goes."""
+    count: int = 16
+    """Scenes in the batch."""
+    part: Literal["train", "validation", "test"] = "train"
+    """Which part of the split the scenes are made of."""
+    strict: bool = False
+    """Stop at the first bad picture instead of skipping it."""
+    size: int = 128
+    """Side of the square scenes, pixels."""
+    greyscale: bool = False
+    """Grey pictures (three equal channels)."""
+    scenes: int | None = None
+    """Draw from this many scenes, spread evenly over the plan."""
+    seed: int = 0
+    effects: Literal["train", "standard", "none"] = "train"
+    """Camera effects on the scenes."""
+    plan: PlanSettings = field(default_factory=PlanSettings)
+
+    def run(self) -> None:
+        from cleanplate.scenes.inspect import inspect
+
+        inspect(self)
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a network on scenes composed from plates and cutouts. The same command continues a stopped run."""
+
+    out: Path
+    """The run's folder."""
+    plates: Folders = ()
+    """Folders of plates; none = the sample pictures."""
+    cutouts: Folders = ()
+    """Folders of cutouts; none = the sample pictures."""
+    preset: Literal["ours", "original"] = "ours"
+    """original: the original project's network, losses and SGD."""
+    from_: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    """Start from the weights of this run or checkpoint."""
+    fresh: bool = False
+    """Delete what the run's folder holds and start anew."""
+    strict: bool = False
+    """Stop at the first bad picture instead of skipping it."""
+    settings: Annotated[TrainSettings, tyro.conf.arg(name="")] = field(default_factory=TrainSettings)
+
+    def run(self) -> None:
+        from cleanplate.training.loop import train
+
+        best = train(
+            self.out, self.plates, self.cutouts, self.settings, self.preset, self.from_, self.fresh, self.strict
+        )
+        print(best)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Print a network's parameters, FLOPs and shapes per layer."""
+
+    network: Literal["platenet", "original", "original-small"] = "platenet"
+    size: int = 128
+    """Side of the pictures that the figures are for, pixels."""
+    draw: Path | None = None
+    """Draw the architecture into this SVG, PNG or PDF."""
+    json: Path | None = None
+    """Write the figures here as JSON; - prints them."""
+
+    def run(self) -> None:
+        from cleanplate.network.summary import summary
+
+        summary(self.network, self.size, self.draw, self.json)
+
+
+@dataclass(frozen=True)
+class Compare:
+    """MSE and SSIM of two pictures, side by side."""
+
+    a: tyro.conf.Positional[Path]
+    b: tyro.conf.Positional[Path]
+    out: Path | None = None
+    """Draw both pictures, their difference and their SSIM map into this picture."""
+    json: Path | None = None
+    """Write the figures here as JSON; - prints them."""
+
+    def run(self) -> None:
+        from cleanplate.evaluation.compare import compare_files
+
+        compare_files(self.a, self.b, out=self.out, json=self.json)
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure a trained model on composed scenes it never saw, or on captured pairs, beside classical baselines."""
+
+    model: Path
+    """A run's folder or a checkpoint."""
+    pairs: Path | None = None
+    """A folder of captured pairs (DIR/**/SCENE/plate.png, frames/, masks/, ...); `sample` = the packaged ones."""
+    plates: Folders = ()
+    """Folders of plates for the four cells; by default the run's own."""
+    cutouts: Folders = ()
+    """Folders of cutouts for the four cells; by default the run's own."""
+    cells: bool | None = None
+    """Measure the four cells; by default unless only --pairs is given."""
+    scenes: int = 200
+    """Composed scenes per cell."""
+    size: int | None = None
+    """Side of the composed scenes, pixels; by default the run's."""
+    plate_depth: bool = False
+    """Give the model the plate's depth where it is known."""
+    baselines: bool = True
+    """Measure the classical baselines as well."""
+    json: Path | None = None
+    """Write everything here as JSON; - prints it to standard output (and the table to standard error)."""
+    seed: int = 0
+    """Seed of the scenes, their effects and the intervals."""
+
+    def run(self) -> None:
+        from cleanplate.evaluation.evaluate import evaluate
+
+        evaluate(
+            model=self.model,
+            pairs=self.pairs,
+            plates=self.plates,
+            cutouts=self.cutouts,
+            cells=self.cells,
+            scenes=self.scenes,
+            size=self.size,
+            plate_depth=self.plate_depth,
+            baselines=self.baselines,
+            json=self.json,
+            seed=self.seed,
+        )
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Mask, cutout and depth for images, folders of images and videos."""
+
+    inputs: tyro.conf.Positional[Folders]
+    """Images, folders of images, videos."""
+    model: Path
+    """A run's folder or a checkpoint."""
+    plate: Path
+    """The scene with nothing in front."""
+    plate_depth: Path | None = None
+    """Depth of the plate: uint16 millimetres (PNG, TIFF) or metres (npy)."""
+    out: Path = Path("predictions")
+    """Folder for what is made."""
+    fit: bool = False
+    """Resize the plate when its size differs from a frame's."""
+
+    def run(self) -> None:
+        from cleanplate.inference.files import predict_files
+
+        predict_files(self.model, self.plate, self.inputs, self.out, self.plate_depth, self.fit)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write a run's self-contained HTML report: curves, panels, scores, predictions."""
+
+    run_folder: tyro.conf.Positional[Path]
+    """The run's folder."""
+    out: Path | None = None
+    """The HTML file; by default report.html in the run's folder."""
+
+    def run(self) -> None:
+        from cleanplate.evaluation.report import report
+
+        print(report(self.run_folder, self.out))
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Measure speed as ratios in one run: inference, training and composing, ours beside the original network."""
+
+    rounds: int = 5
+    """Rounds; medians are printed."""
+    threads: int | None = None
+    """Threads of torch; by default its own choice."""
+    json: Path | None = None
+    """Write the figures here as JSON; - prints them."""
+
+    def run(self) -> None:
+        from cleanplate.evaluation.bench import bench
+
+        bench(self.rounds, self.threads, self.json)
+
+
+Verb = (
+    Annotated[Inspect, tyro.conf.subcommand("inspect")]
+    | Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Summary, tyro.conf.subcommand("summary")]
+    | Annotated[Compare, tyro.conf.subcommand("compare")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Predict, tyro.conf.subcommand("predict")]
+    | Annotated[Report, tyro.conf.subcommand("report")]
+    | Annotated[Bench, tyro.conf.subcommand("bench")]
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one verb. Returns 0, or 2 after an error in what was given (its message goes to standard error)."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments == ["--version"]:
+        print(f"cleanplate {__version__}")
+        return 0
+    verb = tyro.cli(Verb, args=arguments, prog="cleanplate", description=DESCRIPTION)
+    try:
+        verb.run()
+    except InputError as error:
+        print(f"cleanplate: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("cleanplate: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

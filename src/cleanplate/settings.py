@@ -1,0 +1,119 @@
+"""Everything that decides what a training computes. Frozen, JSON-able, and light to import: it is also a verb's flags."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+
+
+@dataclass(frozen=True)
+class PlanSettings:
+    """How scenes are drawn. One sample is a pure function of these, the pictures, the seed, the epoch and its index."""
+
+    positions: int = 20
+    """Places per plate and cutout."""
+    mirror: bool = True
+    """Also every cutout mirrored (doubles the plan)."""
+    placement: Literal["auto", "standing", "free"] = "auto"
+    """standing: feet on the plate's floor (needs depth); free: anywhere; auto: standing where possible, else free."""
+    free_share: float = 0.25
+    """With `auto`, the share of placements that are free even where standing is possible."""
+    objects: tuple[int, int] = (1, 3)
+    """Fewest and most cutouts per scene."""
+    empty_share: float = 0.1
+    """Share of scenes with nothing in front (their effects are drawn all the same)."""
+    leave_share: float = 0.15
+    """Share of placements that may stick out of the frame."""
+    size: tuple[float, float] = (0.1, 0.9)
+    """Range of a free cutout's longer side, as a share of the plate's shorter side."""
+    zoom: tuple[float, float] = (0.6, 1.0)
+    """Range of the part of the plate that a scene shows, as a share of its side. (1, 1) shows the whole plate."""
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """Weights of the named loss parts. total = mask * (weighted mask parts) + depth * (weighted depth parts)."""
+
+    mask: float = 2.0
+    """Weight of the mask parts together."""
+    depth: float = 1.0
+    """Weight of the depth parts together."""
+    mask_bce: float = 1.0
+    mask_dice: float = 1.0
+    mask_l1: float = 0.0
+    mask_l2: float = 0.0
+    mask_ssim3: float = 0.0
+    depth_l1: float = 0.1
+    depth_l2: float = 0.0
+    depth_ssim3: float = 0.0
+    depth_ssim11: float = 1.0
+    depth_gradient: float = 1.0
+    depth_silog: float = 1.0
+
+
+@dataclass(frozen=True)
+class OptimizerSettings:
+    """How weights move."""
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = 3e-3
+    """Peak rate of the one-cycle schedule, or the rate of plain SGD before its steps."""
+    weight_decay: float = 1e-2
+    momentum: float = 0.9
+    """SGD only."""
+    schedule: Literal["onecycle", "step", "constant"] = "onecycle"
+    """step: times 0.1 at 50 % and 75 % of the budget."""
+    clip: float = 1.0
+    """Largest gradient norm; 0 = no clipping."""
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What a run trains, on what, for how long."""
+
+    network: Literal["platenet", "original", "original-small"] = "platenet"
+    size: int = 128
+    """Side of the square scenes, pixels."""
+    greyscale: bool = False
+    """Show the network grey pictures (three equal channels)."""
+    scenes: int | None = None
+    """Use this many scenes, spread evenly over the plan, instead of all; an epoch is one pass over them."""
+    samples: int | None = None
+    """Budget in samples."""
+    epochs: float | None = None
+    """Budget in passes over the scenes."""
+    minutes: float | None = None
+    """Budget in minutes: 50 steps are timed, then the number of steps is frozen."""
+    batch: int = 16
+    workers: int = 1
+    """Processes that compose scenes; 0 composes in the training process."""
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    """auto: bf16 where the processor has fast bf16, else float32."""
+    seed: int = 0
+    effects: Literal["train", "standard", "none"] = "train"
+    """Camera effects on the training scenes."""
+    validate_every: int | None = None
+    """Steps between validations; by default a tenth of the budget."""
+    validation_scenes: int = 128
+    plan: PlanSettings = field(default_factory=PlanSettings)
+    loss: LossSettings = field(default_factory=LossSettings)
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+
+
+ORIGINAL_LOSS = LossSettings(
+    mask_bce=1.0, mask_dice=0.0, depth_l1=0.0, depth_ssim3=1.0, depth_ssim11=0.0, depth_gradient=0.0, depth_silog=0.0
+)
+"""2 x BCE-with-logits of the mask + SSIM (window 3) of the depth."""
+
+ORIGINAL_OPTIMIZER = OptimizerSettings(
+    name="sgd", learning_rate=0.01, momentum=0.9, weight_decay=1e-5, schedule="step", clip=0.0
+)
+"""SGD as the original project's (whose steps of x 0.01 per epoch stopped all learning: ours are x 0.1, twice)."""
+
+
+def with_preset(settings: TrainSettings, preset: Literal["ours", "original"]) -> TrainSettings:
+    """The settings with the losses and the optimizer of a preset; "ours" leaves them as they are."""
+    if preset == "ours":
+        return settings
+    return replace(settings, loss=ORIGINAL_LOSS, optimizer=ORIGINAL_OPTIMIZER)
