@@ -1,0 +1,113 @@
+"""Compose: a recipe and its pictures -> a scene. Pure, integer arithmetic on the pixels, nothing drawn.
+
+Contract: where a scene's alpha is 0 the frame equals the plate bit for bit; where a layer's alpha is 255 and nothing is
+in front of it, the frame equals the resized cutout. With the cutout premultiplied by its alpha (C = a F), "over" is
+
+    frame = C + ((255 - a) P + 127) div 255,    Porter and Duff, Compositing Digital Images, 1984.
+
+Depth: the plate's, overwritten by each layer where its alpha reaches one half, back to front. A standing cutout is
+hidden where the plate is clearly nearer (people behind tables).
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from cleanplate.scenes.depth import layered
+from cleanplate.scenes.placement import HIDES, Placement, View
+from cleanplate.scenes.recipe import Recipe
+from cleanplate.scenes.stock import Stock
+from cleanplate.types import AlphaPixels, Depth, Layer, Scene
+
+
+def compose(recipe: Recipe, stock: Stock, height: int, width: int) -> Scene:
+    """The scene of this recipe on a canvas of height x width pixels."""
+    plate = stock.plate(recipe.plate)
+    pixels = plate.part(recipe.view.box, height, width)
+    plate_depth = plate.part_depth(recipe.view.box, height, width)
+    frame, depth = pixels.copy(), plate_depth.copy()
+    total = np.zeros((height, width), np.uint8)
+    layers: list[Layer] = []
+    for placed in recipe.placements:
+        layers.append(_add(placed, recipe.view, stock, frame, total, depth, plate_depth))
+    return Scene(pixels, frame, total, plate_depth, depth, _cut_by_nearer(layers), recipe.to_json())
+
+
+def canvas_box(placed: Placement, view: View, height: int, width: int) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom) of a placement on the canvas, pixels; may reach beyond it, never empty."""
+    across, down = width / view.width, height / view.height
+    wide, tall = max(1, round(placed.width * across)), max(1, round(placed.height * down))
+    left = round((placed.x - view.x) * across - wide / 2)
+    bottom = round((placed.y - view.y) * down)
+    return left, bottom - tall, left + wide, bottom
+
+
+def _add(
+    placed: Placement, view: View, stock: Stock, frame: np.ndarray, total: np.ndarray, depth: Depth, plate_depth: Depth
+) -> Layer:
+    """Paste one cutout into frame, total alpha and depth (in place); return its layer."""
+    height, width = total.shape
+    layer = Layer(np.zeros_like(total), np.zeros_like(depth))
+    left, top, right, bottom = canvas_box(placed, view, height, width)
+    cutout = stock.cutout(placed.cutout)
+    colour, relief = cutout.at(bottom - top, right - left, placed.mirror)
+    rows, columns = slice(max(top, 0), min(bottom, height)), slice(max(left, 0), min(right, width))
+    inner = slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
+    if rows.start >= rows.stop or columns.start >= columns.stop:
+        return layer
+    colour, spot = colour[inner], (rows, columns)
+    relief = None if relief is None else relief[inner]
+    standing = placed.mode == "standing"
+    deep = layered(placed.depth_m, relief, cutout.base, standing, colour.shape[:2])
+    under = plate_depth[spot]
+    if standing:
+        colour = _hidden_by_plate(colour, deep, under)
+    elif placed.depth_m is not None:
+        # a free cutout is nearer than what it covers: its relief must not reach through a wall
+        np.minimum(deep, np.where(under > 0, under * np.float32(0.98), deep), out=deep)
+    alpha = np.ascontiguousarray(colour[..., 3])
+    frame[spot] = over(colour[..., :3], alpha, frame[spot])
+    total[spot] = alpha + shared(255 - alpha, total[spot])
+    solid = alpha >= 128
+    depth[spot][solid] = deep[solid]
+    layer.alpha[spot] = alpha
+    layer.depth[spot] = np.where(alpha > 0, deep, np.float32(0))
+    return layer
+
+
+def _hidden_by_plate(colour: UInt8[np.ndarray, "h w 4"], deep: Depth, under: Depth) -> UInt8[np.ndarray, "h w 4"]:
+    """The cutout without what the plate hides; the cut is softened by 3 x 3, as an edge between pixels would be."""
+    hidden = ((under > 0) & (under < np.float32(HIDES) * deep)).astype(np.uint8)
+    if not hidden.any():
+        return colour
+    keep = 255 - cv2.blur(hidden * 255, (3, 3), borderType=cv2.BORDER_REPLICATE)
+    return shared(cv2.merge([keep] * 4), colour)
+
+
+def _cut_by_nearer(layers: list[Layer]) -> tuple[Layer, ...]:
+    """Layers, back to front, each with the alpha that those in front of it leave visible."""
+    visible: list[Layer] = []
+    front: AlphaPixels | None = None
+    for layer in reversed(layers):
+        alpha = layer.alpha if front is None else shared(255 - front, layer.alpha)
+        visible.append(Layer(alpha, layer.depth))
+        front = layer.alpha if front is None else layer.alpha + shared(255 - layer.alpha, front)
+    return tuple(reversed(visible))
+
+
+def over(
+    colour: UInt8[np.ndarray, "h w 3"], alpha: AlphaPixels, below: UInt8[np.ndarray, "h w 3"]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Premultiplied colour over a picture."""
+    return colour + shared(cv2.cvtColor(255 - alpha, cv2.COLOR_GRAY2RGB), below)
+
+
+def shared(share: UInt8[np.ndarray, "*s"], value: UInt8[np.ndarray, "*s"]) -> UInt8[np.ndarray, "*s"]:
+    """(share x value + 127) div 255: 255 keeps the value, 0 removes it.
+
+    OpenCV's rounded share x value / 255 is that very integer on every processor: the quotient is never nearer to a half
+    than 1/510, which no rounding error reaches (tested for all 65,536 pairs).
+    """
+    return cv2.multiply(share, value, scale=1 / 255)

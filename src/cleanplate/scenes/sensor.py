@@ -1,0 +1,105 @@
+"""The sensor: from the light before the lens to the bytes of one picture.
+
+Contract: a `Shot` says what one exposure does, `exposed` does it: blur, gain and gamma, noise, resolution, JPEG, in
+this order. Noise has the deviation sqrt(read^2 + shot^2 x light), of 255
+(Foi et al., Practical Poissonian-Gaussian noise modeling, 2008).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from jaxtyping import Float32
+
+from cleanplate.scenes.records import SHOTS, generator
+from cleanplate.types import Pixels
+
+Picture32 = Float32[np.ndarray, "h w 3"]
+TILE = 512
+"""Side of the fixed Gaussian picture that noise is cut out of: drawing it anew would be the slowest effect."""
+
+
+@dataclass(frozen=True)
+class Shot:
+    """What one exposure does.
+
+    gain: per channel. gamma: exponent on 0..1. read, shot: noise deviation (of 255) in black, and added at white.
+    grain: noise comes in spots, not pixels. noise_seed: which noise. blur: lens, deviation in px. motion: length of a
+    horizontal smear, px. scale: resolution kept (1 = all). jpeg: quality, None = not compressed.
+    """
+
+    gain: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    gamma: float = 1.0
+    read: float = 0.0
+    shot: float = 0.0
+    grain: bool = False
+    noise_seed: int = 0
+    blur: float = 0.0
+    motion: float = 0.0
+    scale: float = 1.0
+    jpeg: int | None = None
+
+
+def exposed(pixels: Pixels, shot: Shot) -> Pixels:
+    """One exposure of what is before the lens."""
+    height, width = pixels.shape[:2]
+    unit = min(height, width) / 128
+    if shot.blur * unit > 0.15:
+        pixels = cv2.GaussianBlur(pixels, (0, 0), shot.blur * unit)
+    if shot.motion * unit > 1:
+        length = 2 * round(shot.motion * unit / 2) + 1
+        pixels = cv2.blur(pixels, (length, 1))
+    if shot.gamma != 1 or shot.gain != (1.0, 1.0, 1.0):
+        pixels = cv2.LUT(pixels, _curve(shot.gain, shot.gamma))
+    if shot.read or shot.shot:
+        pixels = _noisy(pixels, shot)
+    if shot.scale < 1:
+        small = cv2.resize(
+            pixels,
+            (max(1, round(width * shot.scale)), max(1, round(height * shot.scale))),
+            interpolation=cv2.INTER_AREA,
+        )
+        pixels = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+    if shot.jpeg is not None:
+        _, data = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, shot.jpeg])
+        pixels = cv2.cvtColor(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR)), cv2.COLOR_BGR2RGB)
+    return pixels
+
+
+def _curve(gain: tuple[float, float, float], gamma: float) -> np.ndarray:
+    """uint8 [256, 1, 3]: 255 (gain x)^gamma, clipped as a sensor clips."""
+    level = np.arange(256, dtype=np.float64)[:, None, None] / 255 * np.array(gain)
+    return np.clip(255 * level**gamma + 0.5, 0, 255).astype(np.uint8)
+
+
+def _noisy(pixels: Pixels, shot: Shot) -> Pixels:
+    """Read noise everywhere, shot noise with the root of the light; a drawn piece of a fixed Gaussian tile."""
+    height, width = pixels.shape[:2]
+    level = np.arange(256, dtype=np.float32) / 255
+    deviation = cv2.LUT(pixels, np.sqrt(np.float32(shot.read**2) + np.float32(shot.shot**2) * level)[:, None])
+    noise = _noise(height, width, shot.noise_seed, shot.grain)
+    return cv2.add(pixels, cv2.multiply(deviation, noise), dtype=cv2.CV_8U)
+
+
+def _noise(height: int, width: int, seed: int, grain: bool) -> Picture32:
+    """Standard normal; spots instead of pixels with `grain`."""
+    if max(height, width) > TILE:
+        rng = generator(SHOTS, seed)
+        return rng.standard_normal((height, width, 3), dtype=np.float32)
+    tile = _tile(grain)
+    rest, left = divmod(seed, TILE - width + 1)
+    flips, top = divmod(rest, TILE - height + 1)
+    part = tile[top : top + height, left : left + width]
+    return part[:: 1 - 2 * (flips & 1), :: 1 - (flips & 2)]
+
+
+@lru_cache(maxsize=2)
+def _tile(grain: bool) -> Picture32:
+    tile = generator(SHOTS, -1).standard_normal((TILE, TILE, 3), dtype=np.float32)
+    if grain:
+        tile = np.asarray(cv2.GaussianBlur(tile, (0, 0), 0.8), np.float32)
+        return tile / tile.std()
+    return tile
