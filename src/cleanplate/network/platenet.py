@@ -1,0 +1,180 @@
+"""PlateNet: a plate and a frame in, what stands in front (mask) and how far away everything is (depth) out.
+
+    encode(picture)                      -> features at 1/2, 1/4, 1/8, 1/16       (the same weights for both pictures)
+    decode(plate, frame, plate_depth)    -> mask logits, ln depth                 (fuse per scale, context, way back up)
+
+One encoder looks at both pictures, so a plate's features can be computed once and serve a whole video. On the way down
+every stage is a *dense block*: each layer sees all earlier maps of its stage and adds a few of its own (Huang et al.,
+"Densely Connected Convolutional Networks", 2017), from 1/4 resolution on, where concatenation is cheap on a CPU. At
+each scale the two pictures meet as (frame, plate, |frame - plate|). At 1/32 the mean over the whole picture joins every
+position, so the answer anywhere depends on the picture everywhere: a change of light is told from a large plain object.
+Both answers leave at 1/2 resolution as four sub-pixels each (pixel shuffle), so nothing runs at full resolution.
+
+The plate's depth, where known, enters by its own stem as (scaled ln z, validity), averaged over known pixels only.
+Every convolution is followed by batch norm and ReLU and folds into one multiply-add at inference.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cleanplate.network.output import Output
+from cleanplate.types import FAR_M, NEAR_M
+
+STRIDE = 32
+"""Pictures are padded to a multiple of this inside, by repeating their border."""
+
+Features = tuple[Tensor, Tensor, Tensor, Tensor]
+"""A picture's maps at 1/2, 1/4, 1/8 and 1/16 of its (padded) size."""
+
+
+def conv(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Sequential:
+    """Convolution, batch norm, ReLU; same padding."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+class DenseBlock(nn.Module):
+    """Layers that each see the input and all earlier layers' maps: `inputs` + layers * growth channels out."""
+
+    def __init__(self, inputs: int, growth: int, layers: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(conv(inputs + growth * i, growth) for i in range(layers))
+        self.channels = inputs + growth * layers
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
+        for layer in self.layers:
+            x = torch.cat((x, layer(x)), dim=1)
+        return x
+
+
+class Encoder(nn.Module):
+    """One picture -> its maps at 1/2, 1/4, 1/8, 1/16."""
+
+    def __init__(self, stem: int, widths: tuple[int, int, int], growths: tuple[int, int, int], layers: int) -> None:
+        super().__init__()
+        self.stem = conv(3, stem, stride=2)
+        self.down, self.dense = nn.ModuleList(), nn.ModuleList()
+        self.channels = [stem]
+        for width, growth in zip(widths, growths, strict=True):
+            self.down.append(conv(self.channels[-1], width, stride=2))
+            self.dense.append(DenseBlock(width, growth, layers))
+            self.channels.append(width + growth * layers)
+
+    def forward(self, x: Float[Tensor, "b 3 h w"]) -> Features:
+        maps = [self.stem(x)]
+        for down, dense in zip(self.down, self.dense, strict=True):
+            maps.append(dense(down(maps[-1])))
+        return tuple(maps)
+
+
+class Context(nn.Module):
+    """The coarsest map at half its resolution, with the mean over the whole picture joined to every position."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.down = conv(channels, channels, stride=2)
+        self.whole = nn.Sequential(nn.Linear(channels, channels), nn.ReLU(inplace=True))
+        self.mix = nn.Sequential(conv(2 * channels, channels, size=1), conv(channels, channels), conv(channels, channels))
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
+        low = self.down(x)
+        whole = self.whole(low.mean(dim=(2, 3)))[:, :, None, None].expand_as(low)
+        return torch.cat((x, _twice(self.mix(torch.cat((low, whole), dim=1)))), dim=1)
+
+
+class PlateNet(nn.Module):
+    """See the module's text. Widths and growths are per stage, from 1/4 resolution to 1/16."""
+
+    mean: Tensor
+
+    def __init__(
+        self,
+        stem: int = 12,
+        widths: tuple[int, int, int] = (24, 40, 64),
+        growths: tuple[int, int, int] = (8, 16, 32),
+        layers: int = 2,
+        fused: tuple[int, int, int, int] = (8, 16, 32, 96),
+        prior: int = 8,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
+        self.encoder = Encoder(stem, widths, growths, layers)
+        self.prior = conv(2, prior)
+        extra = (2, prior, 0, 0)
+        self.fuse = nn.ModuleList(
+            conv(3 * c + e, f, size=1) for c, e, f in zip(self.encoder.channels, extra, fused, strict=True)
+        )
+        self.context = Context(fused[3])
+        self.settle = conv(2 * fused[3], fused[3])
+        upwards = fused[::-1]
+        self.shrink = nn.ModuleList(conv(low, high, size=1) for low, high in pairwise(upwards))
+        self.join = nn.ModuleList(conv(2 * width, width) for width in upwards[1:])
+        self.head = nn.Conv2d(fused[0], 8, 3, padding=1)
+        with torch.no_grad():
+            self.head.weight.mul_(0.1)
+            self.head.bias.copy_(torch.tensor([-2.0] * 4 + [math.log(3.0)] * 4))
+
+    def encode(self, picture: Float[Tensor, "b 3 h w"]) -> Features:
+        """RGB in 0..1 -> the picture's features, for `decode`. Do this once for a plate that serves many frames."""
+        return self.encoder(_pad(picture) - self.mean)
+
+    def decode(
+        self, plate: Features, frame: Features, plate_depth: Float[Tensor, "b 1 h w"] | None, size: tuple[int, int]
+    ) -> Output:
+        """Features of both pictures (and the plate's depth in metres, 0 = unknown) -> Output at `size` (h, w)."""
+        priors = self._prior(plate_depth, frame[0])
+        fused = []
+        for i, (p, f) in enumerate(zip(plate, frame, strict=True)):
+            p = p.expand_as(f)
+            fused.append(self.fuse[i](torch.cat((f, p, (f - p).abs(), *priors[i]), dim=1)))
+        x = self.settle(self.context(fused[3]))
+        for shrink, join, finer in zip(self.shrink, self.join, fused[2::-1], strict=True):
+            x = join(torch.cat((_twice(shrink(x)), finer), dim=1))
+        answer = F.pixel_shuffle(self.head(x), 2)[:, :, : size[0], : size[1]]
+        return Output(answer[:, 0:1], answer[:, 1:2])
+
+    def forward(
+        self,
+        plate: Float[Tensor, "b 3 h w"],
+        frame: Float[Tensor, "b 3 h w"],
+        plate_depth: Float[Tensor, "b 1 h w"] | None = None,
+    ) -> Output:
+        """plate, frame: RGB in 0..1, any size from 1x1, the same for both. plate_depth: metres, 0 = unknown."""
+        both = self.encode(torch.cat((plate, frame)))
+        b = len(plate)
+        return self.decode(
+            tuple(m[:b] for m in both), tuple(m[b:] for m in both), plate_depth, (frame.shape[-2], frame.shape[-1])
+        )
+
+    def _prior(self, depth: Tensor | None, half: Tensor) -> tuple[tuple[Tensor, ...], ...]:
+        """The plate's depth as maps at 1/2 and 1/4; where nothing is known, both channels are 0."""
+        if depth is None:
+            fine = half.new_zeros((len(half), 2, *half.shape[-2:]))
+            return (fine,), (self.prior(F.avg_pool2d(fine, 2)),), (), ()
+        depth = _pad(depth)
+        known = (depth > 0).to(depth.dtype)
+        scaled = torch.where(depth > 0, torch.log(depth.clamp(NEAR_M, FAR_M) / NEAR_M) / math.log(FAR_M / NEAR_M), 0)
+        share, mean = F.avg_pool2d(known, 2), F.avg_pool2d(scaled, 2)
+        fine = torch.cat((mean / share.clamp(min=1e-3), share), dim=1).to(half.dtype)
+        return (fine,), (self.prior(F.avg_pool2d(fine, 2)),), (), ()
+
+
+def _twice(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="nearest")
+
+
+def _pad(x: Tensor) -> Tensor:
+    """Right and bottom border repeated up to a multiple of STRIDE."""
+    height, width = x.shape[-2:]
+    down, right = -height % STRIDE, -width % STRIDE
+    return F.pad(x, (0, right, 0, down), mode="replicate") if down or right else x

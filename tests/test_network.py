@@ -1,0 +1,179 @@
+"""The networks: exact sizes, any picture size, cached plates, the way of the plate's depth, context over the picture."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from cleanplate.network import checkpoint
+from cleanplate.network.build import build
+from cleanplate.network.original import Original, OriginalSmall
+from cleanplate.network.platenet import PlateNet
+from cleanplate.network.summary import summarise, summary
+from cleanplate.types import InputError
+from torch.utils.flop_counter import FlopCounterMode
+
+REFERENCE_PARAMETERS = 1_977_280
+
+
+@pytest.fixture
+def net() -> PlateNet:
+    """An untrained network whose batch norms have seen something, so that evaluation mode is not trivial."""
+    torch.manual_seed(0)
+    network = PlateNet()
+    for _ in range(3):
+        network(torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64), torch.rand(2, 1, 64, 64) * 5)
+    return network.eval()
+
+
+def pair(height: int = 64, width: int = 64, batch: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(height * 1000 + width)
+    return tuple(torch.rand(batch, 3, height, width, generator=generator) for _ in range(2))  # ty: ignore[invalid-return-type]
+
+
+def count(network: torch.nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+def flops(name: str, size: int) -> int:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        build(name).eval()(*pair(size, size), None)
+    return counter.get_total_flops()
+
+
+def test_the_originals_have_exactly_their_published_parameters() -> None:
+    assert count(Original()) == REFERENCE_PARAMETERS
+    assert count(OriginalSmall()) == 305_728
+
+
+def test_platenet_is_small_and_cheap() -> None:
+    assert count(PlateNet()) <= REFERENCE_PARAMETERS
+    assert flops("platenet", 128) * 150 <= flops("original", 128)
+
+
+@pytest.mark.parametrize("name", ["platenet", "original", "original-small"])
+@pytest.mark.parametrize("size", [(1, 1), (17, 33), (64, 96), (50, 1)])
+def test_any_size_from_one_pixel(name: str, size: tuple[int, int]) -> None:
+    output = build(name).eval()(*pair(*size), None)
+    assert output.mask_logits.shape == output.log_depth.shape == (1, 1, *size)
+    assert output.mask_logits.isfinite().all() and output.log_depth.isfinite().all()
+
+
+def receptive_field(name: str, output: int, size: int = 49) -> int:
+    """Side of the square of frame pixels that the middle output pixel depends on."""
+    torch.manual_seed(0)
+    plate, frame = pair(size, size)
+    frame.requires_grad_()
+    build(name).eval()(plate, frame, None)[output][0, 0, size // 2, size // 2].backward()
+    assert frame.grad is not None
+    rows = frame.grad[0].abs().amax((0, 2)).nonzero()
+    return int(rows.max() - rows.min()) + 1
+
+
+def test_the_originals_see_9_and_19_pixels() -> None:
+    # Their layer list gives 3 + 2 + 2 + 2 for the mask; for the depth, nine 3x3 convolutions in a row.
+    assert receptive_field("original", 0) == 9
+    assert receptive_field("original", 1) == 19
+
+
+def test_context_spans_the_picture(net: PlateNet) -> None:
+    plate, frame = pair(256, 256)
+    frame.requires_grad_()
+    net(plate, frame, None).mask_logits[0, 0, 3, 3].backward()
+    assert frame.grad is not None
+    assert frame.grad[0, :, -32:, -32:].abs().max() > 0
+
+
+def test_the_plates_features_can_be_computed_once(net: PlateNet) -> None:
+    plate, frames = pair(40, 56)[0], torch.rand(3, 3, 40, 56)
+    features = net.encode(plate)
+    together = net(plate.expand(3, -1, -1, -1), frames, None)
+    for i in range(3):
+        alone = net.decode(features, net.encode(frames[i : i + 1]), None, (40, 56))
+        torch.testing.assert_close(alone.mask_logits[0], together.mask_logits[i], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(alone.log_depth[0], together.log_depth[i], atol=1e-5, rtol=1e-4)
+
+
+def test_one_plate_serves_a_batch_of_frames(net: PlateNet) -> None:
+    plate, frames = pair()[0], torch.rand(3, 3, 64, 64)
+    output = net.decode(net.encode(plate), net.encode(frames), None, (64, 64))
+    expected = net(plate.expand(3, -1, -1, -1), frames, None)
+    torch.testing.assert_close(output.mask_logits, expected.mask_logits, atol=1e-5, rtol=1e-4)
+
+
+def test_unknown_plate_depth_is_no_plate_depth(net: PlateNet) -> None:
+    plate, frame = pair()
+    nothing = net(plate, frame, None)
+    unknown = net(plate, frame, torch.zeros(1, 1, 64, 64))
+    torch.testing.assert_close(nothing.log_depth, unknown.log_depth)
+    torch.testing.assert_close(nothing.mask_logits, unknown.mask_logits)
+    assert not torch.allclose(nothing.log_depth, net(plate, frame, torch.full((1, 1, 64, 64), 4.0)).log_depth)
+
+
+def test_mean_of_the_plate_depth_ignores_unknown_pixels(net: PlateNet) -> None:
+    """One known pixel per 4x4 block says as much about depth as sixteen; only the share of known pixels differs."""
+    half = torch.zeros(1, 12, 32, 32)
+    full = torch.full((1, 1, 64, 64), 3.0)
+    sparse = torch.zeros_like(full)
+    sparse[..., ::2, ::2] = 3.0
+    fine_full, fine_sparse = net._prior(full, half)[0][0], net._prior(sparse, half)[0][0]
+    torch.testing.assert_close(fine_full[:, 0], fine_sparse[:, 0])
+    torch.testing.assert_close(fine_full[:, 1], 4 * fine_sparse[:, 1])
+
+
+def test_every_parameter_learns() -> None:
+    torch.manual_seed(0)
+    network = PlateNet()
+    output = network(*pair(64, 64, 2), torch.rand(2, 1, 64, 64) + 1)
+    (output.mask_logits.square().mean() + output.log_depth.square().mean()).backward()
+    silent = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
+    assert not silent
+
+
+def test_batch_norm_folds(net: PlateNet) -> None:
+    """Convolution and batch norm are one multiply-add at inference: export and quantisation rely on it."""
+    expected = net(*pair(), None)
+    for module in list(net.modules()):
+        if isinstance(module, torch.nn.Sequential) and len(module) == 3 and isinstance(module[1], torch.nn.BatchNorm2d):
+            module[0] = torch.nn.utils.fuse_conv_bn_eval(module[0], module[1])  # ty: ignore[invalid-assignment]
+            module[1] = torch.nn.Identity()
+    torch.testing.assert_close(net(*pair(), None).mask_logits, expected.mask_logits, atol=1e-4, rtol=1e-3)
+
+
+def test_summary_counts_what_torch_counts(tmp_path, capsys) -> None:
+    for name in ("platenet", "original-small"):
+        found = summarise(name, 64)
+        assert found.flops == flops(name, 64) == sum(row.flops for row in found.layers)
+        assert found.parameters == sum(row.parameters for row in found.layers) == count(build(name))
+    summary("platenet", 64, tmp_path / "net.svg", tmp_path / "net.json")
+    assert "parameters" in capsys.readouterr().out
+    assert "<svg" in (tmp_path / "net.svg").read_text()
+    with pytest.raises(InputError, match=r"\.svg"):
+        summary("platenet", 64, tmp_path / "net.txt")
+
+
+def test_checkpoint_round_trip(net: PlateNet, tmp_path) -> None:
+    checkpoint.save(tmp_path / "run" / "best.safetensors", net, {"network": "platenet", "depth": "metric", "step": 3})
+    again, meta = checkpoint.load(checkpoint.find(tmp_path / "run"))
+    assert meta["step"] == 3 and not again.training
+    torch.testing.assert_close(again(*pair(), None), net(*pair(), None), atol=0, rtol=0)
+
+
+def test_checkpoint_errors_say_what_to_do(net: PlateNet, tmp_path) -> None:
+    path = tmp_path / "x.safetensors"
+    checkpoint.write_tensors(path, dict(net.state_dict()), {"format": 0, "network": "platenet", "version": "0.0.1"})
+    with pytest.raises(InputError, match=r"format 0.*0\.0\.1"):
+        checkpoint.load(path)
+    checkpoint.save(path, net, {"network": "original"})
+    with pytest.raises(InputError, match="do not fit"):
+        checkpoint.load(path)
+    checkpoint.save(path, net, {"network": "platenet"})
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(InputError, match="cannot be read"):
+        checkpoint.load(path)
+    path.write_text("not a checkpoint")
+    with pytest.raises(InputError, match="cannot be read"):
+        checkpoint.load(path)
+    with pytest.raises(InputError, match="no model"):
+        checkpoint.find(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="no network is called"):
+        build("resnet")
