@@ -1,0 +1,314 @@
+"""The training loop: batches of composed scenes in, a network that is better at the end of every line out.
+
+One step: draw a batch -> forward -> losses.total -> backward -> clip -> step, at a rate that is a function of the step.
+A sample is a function of (seed, epoch, index) and nothing else here is random, so weights, optimizer and the number of
+the step are the whole state: on one CPU process 2N steps equal N steps, kill -9, N steps, bit for bit.
+
+A budget in minutes times the first steps, then freezes the number of steps in the state: from there on the run is a run
+of that many steps, whenever and however often it is continued.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import nn
+
+from cleanplate.measures import losses
+from cleanplate.network import checkpoint
+from cleanplate.network.build import build
+from cleanplate.pictures.library import open_library
+from cleanplate.scenes.dataset import Batch, LiveScenes, SampleOrder, loader, to_float
+from cleanplate.training.optimizer import make_optimizer, rate
+from cleanplate.training.progress import TrainingProgress
+from cleanplate.training.run import Material, Progress, Run, make_config, sort_pictures
+from cleanplate.settings import TrainSettings, with_preset
+from cleanplate.training.tracking import Tracker
+from cleanplate.training.validation import score, validate
+from cleanplate.types import InputError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+TIMED_STEPS, SETTLING_STEPS = 50, 10
+"""A time budget times this many steps, leaving out the first few, in which pictures are decoded and caches fill."""
+VALIDATIONS = 10
+LOG_EVERY, SAVE_SECONDS = 20, 60.0
+PANEL_SCENES = 6
+
+
+def train(
+    out: Path,
+    plates: tuple[Path, ...],
+    cutouts: tuple[Path, ...],
+    settings: TrainSettings,
+    preset: Literal["ours", "original"] = "ours",
+    start: Path | None = None,
+    fresh: bool = False,
+    strict: bool = False,
+) -> Path:
+    """Train until the budget is spent and return the best checkpoint; continue when `out` holds this very run.
+
+    Empty `plates` or `cutouts` mean the packaged sample. start: a run or checkpoint whose weights are the first ones.
+    Raises InputError: unusable pictures, another run in `out`, no budget, a loss that diverges.
+    """
+    settings = with_preset(settings, preset)
+    _check(settings)
+    accelerator = _accelerator(settings)
+    material = sort_pictures(open_library(plates, "plates", strict), open_library(cutouts, "cutouts", strict), settings.seed)
+    run = Run(out, make_config(plates, cutouts, start, settings), material, fresh and accelerator.is_main_process)
+    torch.manual_seed(settings.seed)
+    network = build(settings.network)
+    if start is not None:
+        network.load_state_dict(_weights(start, settings.network))
+    optimizer = make_optimizer(network, settings.optimizer)
+    progress = run.restore(network, optimizer)
+    return Training(run, settings, accelerator, network, optimizer, progress).go()
+
+
+class Training:
+    """One run in progress: what it needs at every step, held together."""
+
+    def __init__(
+        self,
+        run: Run,
+        settings: TrainSettings,
+        accelerator: Accelerator,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        progress: Progress,
+    ) -> None:
+        self.run, self.settings, self.accelerator, self.progress = run, settings, accelerator, progress
+        self.raw = network
+        layout = memory_format(settings.network, accelerator.device)
+        self.network, self.optimizer = accelerator.prepare(network.to(memory_format=layout), optimizer)
+        self.relative = run.material.depth == "relative"
+        self.scenes = live_scenes(run.material, settings, "train")
+        self.tracker = Tracker(run.folder, progress.step, accelerator.is_main_process)
+        self.validation = fixed_batches(run.material, settings, accelerator.device)
+        self.length = math.ceil(len(self.scenes) / settings.batch / accelerator.num_processes)
+        self.started = time.monotonic() - progress.seconds
+        self.recent: deque[float] = deque(maxlen=200)
+
+    def go(self) -> Path:
+        """Take all steps that are left."""
+        if self.progress.steps is None:
+            self.progress.steps = self._steps_of_budget()
+        if self.progress.step == 0:
+            self.say_what_it_does()
+            self._validate()
+        with TrainingProgress(self.progress, self.accelerator.is_main_process) as bar:
+            saved = time.monotonic()
+            for batch in self._batches():
+                self._step(batch, bar)
+                self.progress.seconds = time.monotonic() - self.started
+                if self._is_timed():
+                    self._freeze_steps()
+                    bar.known(self.progress.steps)
+                last = self.progress.step == self.progress.steps
+                if last or (self.progress.steps and self.progress.step % self._validate_every() == 0):
+                    self._validate(bar)
+                if last or time.monotonic() - saved > SAVE_SECONDS:
+                    self._save()
+                    saved = time.monotonic()
+                if last:
+                    break
+        self.tracker.close()
+        return checkpoint.find(self.run.folder)
+
+    def say_what_it_does(self) -> None:
+        """One line per thing that a user should know before waiting for it."""
+        parts, console = self.run.material, TrainingProgress.console
+        if not self.accelerator.is_main_process:
+            return
+        for kind, pictures in (("plates", parts.plates), ("cutouts", parts.cutouts)):
+            sample = "" if self.run.config[kind] else " (the packaged sample: no --" + kind + " given)"
+            counts = ", ".join(f"{len(pictures[part])} {part}" for part in ("train", "validation", "test"))
+            console.print(f"{kind}{sample}: {counts}")
+        console.print(f"scenes: {len(self.scenes):,} per epoch, {self.settings.size} px")
+        if parts.depth == "none":
+            console.print("no plate has depth: training the mask alone (depth beside a plate: NAME_depth.png)")
+
+    def _batches(self) -> Iterator[Batch]:
+        """From this step on, without end."""
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        s = self.settings
+        order = SampleOrder(len(self.scenes), s.batch * world, s.seed, self.progress.step, rank, world)
+        for batch in loader(self.scenes, order, s.workers):
+            yield to_float(batch, self.accelerator.device)
+
+    def _step(self, batch: Batch, bar: TrainingProgress) -> None:
+        settings, progress = self.settings, self.progress
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate(progress.step, progress.steps, settings.optimizer)
+        self.optimizer.zero_grad()
+        with self.accelerator.autocast():
+            output = self.network(batch.plate, batch.frame, batch.plate_depth)
+        loss, parts = losses.total(output, batch, settings.loss, self.relative)
+        self._stop_when_diverging(float(loss.detach()))
+        self.accelerator.backward(loss)
+        if settings.optimizer.clip > 0:
+            self.accelerator.clip_grad_norm_(self.network.parameters(), settings.optimizer.clip)
+        self.optimizer.step()
+        progress.step += 1
+        bar.advance(float(loss.detach()), settings.batch)
+        if progress.step % LOG_EVERY == 0:
+            self.tracker.write(self._row("train", parts, bar.samples_per_s))
+
+    def _row(self, kind: str, parts: dict[str, Any], speed: float) -> dict[str, Any]:
+        step = self.progress.step
+        return {
+            "step": step,
+            "samples": step * self.settings.batch * self.accelerator.num_processes,
+            "seconds": round(time.monotonic() - self.started, 2),
+            "kind": kind,
+            "loss": {name: round(float(torch.as_tensor(part).detach()), 6) for name, part in parts.items()},
+            "learning_rate": rate(step, self.progress.steps, self.settings.optimizer),
+            "samples_per_s": round(speed * self.accelerator.num_processes, 2),
+        }
+
+    def _stop_when_diverging(self, loss: float) -> None:
+        """Raise when the loss is not a number, or far above everything lately; what is saved stays as it is."""
+        usual = sorted(self.recent)[len(self.recent) // 2] if len(self.recent) == self.recent.maxlen else math.inf
+        self.recent.append(loss)
+        if math.isfinite(loss) and loss < 100 * max(usual, 1e-3):
+            return
+        self.tracker.close()
+        raise InputError(
+            f"the loss became {loss:.4g} at step {self.progress.step}: training diverges and was stopped; the last good "
+            f"checkpoint stays in {self.run.folder}. Try --optimizer.learning-rate {self.settings.optimizer.learning_rate / 3:.2g} "
+            "with --fresh or another --out"
+        )
+
+    def _validate(self, bar: TrainingProgress | None = None) -> None:
+        """Measure, draw the panels, and keep the checkpoint if it is the best so far."""
+        if not self.accelerator.is_main_process:
+            return
+        began = time.monotonic()
+        scores = validate(self.raw, self.validation, self.settings.loss, self.relative)
+        first = self.validation[0]
+        fixed = Batch(*(getattr(first, name)[:PANEL_SCENES] for name in Batch.__dataclass_fields__))
+        self.raw.eval()
+        with torch.inference_mode():
+            self.tracker.panels(self.progress.step, fixed, self.raw(fixed.plate, fixed.frame, None))
+        self.raw.train()
+        row = self._row("validation", scores["loss"], 0.0)
+        self.tracker.write(row | {"mask": scores["mask"], "depth": scores["depth"]})
+        if self.progress.best is None or score(scores) > self.progress.best:
+            self.progress.best = score(scores)
+            self.run.save_checkpoint("best", self.raw, self.progress)
+        if bar is not None:
+            bar.validated(scores, time.monotonic() - began)
+            self._save()
+
+    def _save(self) -> None:
+        """Only finite weights replace what is there."""
+        if not self.accelerator.is_main_process or not all(bool(w.isfinite().all()) for w in self.raw.state_dict().values()):
+            return
+        self.run.save_checkpoint("last", self.raw, self.progress)
+        self.run.save_state(self.raw, self.optimizer, self.progress)
+
+    def _steps_of_budget(self) -> int | None:
+        """The number of steps, or None where a budget in minutes has to be timed first."""
+        s = self.settings
+        per_step = s.batch * self.accelerator.num_processes
+        if s.samples is not None:
+            return max(1, math.ceil(s.samples / per_step))
+        if s.epochs is not None:
+            return max(1, math.ceil(s.epochs * len(self.scenes) / per_step))
+        return None
+
+    def _is_timed(self) -> bool:
+        if self.progress.steps is None and self.progress.step == SETTLING_STEPS:
+            self.settled = time.monotonic()
+        return self.progress.steps is None and self.progress.step >= TIMED_STEPS
+
+    def _freeze_steps(self) -> None:
+        """Turn the minutes that are left into steps; validations take their part. All processes take rank 0's number."""
+        assert self.settings.minutes is not None  # _check saw to it that there is one budget
+        now = time.monotonic()
+        per_step = (now - self.settled) / (self.progress.step - SETTLING_STEPS)
+        began = time.monotonic()
+        validate(self.raw, self.validation, self.settings.loss, self.relative)
+        validating = time.monotonic() - began
+        left = 60 * self.settings.minutes - (time.monotonic() - self.started) - VALIDATIONS * validating
+        steps = torch.tensor(self.progress.step + max(1, int(left / per_step)), device=self.accelerator.device)
+        if self.accelerator.num_processes > 1:
+            torch.distributed.broadcast(steps, 0)
+        self.progress.steps = int(steps)
+        self._save()
+
+    def _validate_every(self) -> int:
+        assert self.progress.steps is not None
+        return self.settings.validate_every or max(1, math.ceil(self.progress.steps / VALIDATIONS))
+
+
+def live_scenes(material: Material, settings: TrainSettings, part: Literal["train", "validation", "test"]) -> LiveScenes:
+    """The scenes of one part of the split: training scenes as the settings say, others under the `standard` effects."""
+    training = part == "train"
+    return LiveScenes(
+        material.plates[part],
+        material.cutouts[part],
+        size=settings.size,
+        plan=settings.plan,
+        effects=settings.effects if training else "standard",
+        seed=settings.seed if training else settings.seed + 1,
+        scenes=settings.scenes if training else settings.validation_scenes,
+        greyscale=settings.greyscale,
+        prior_share=0.5 if training else 0.0,
+    )
+
+
+def fixed_batches(material: Material, settings: TrainSettings, device: torch.device) -> list[Batch]:
+    """The validation scenes, composed once and kept."""
+    scenes = live_scenes(material, settings, "validation")
+    order = SampleOrder(len(scenes), min(32, len(scenes)), settings.seed)
+    count = max(1, len(scenes) // 32)
+    return [to_float(batch, device) for batch in islice(loader(scenes, order, 0), count)]
+
+
+def memory_format(network: str, device: torch.device) -> torch.memory_format:
+    """Channels last where it is faster: on GPUs, and for the wide layers of the originals; not for PlateNet on a CPU,
+
+    whose many small batch norms run several times slower in that layout (torch 2.13)."""
+    return torch.contiguous_format if network == "platenet" and device.type == "cpu" else torch.channels_last
+
+
+def _check(settings: TrainSettings) -> None:
+    budgets = [name for name in ("samples", "epochs", "minutes") if getattr(settings, name) is not None]
+    if len(budgets) != 1:
+        given = " and ".join(f"--{b}" for b in budgets) or "none"
+        raise InputError(f"one budget is needed, {given} given; say one of --samples N, --epochs N, --minutes N")
+    for name in (*budgets, "batch", "size"):
+        if getattr(settings, name) <= 0:
+            raise InputError(f"--{name} must be above 0, got {getattr(settings, name)}")
+
+
+def _accelerator(settings: TrainSettings) -> Accelerator:
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, PartialState
+
+    AcceleratorState._reset_state()  # an earlier training of this process may have used another precision
+    auto = settings.precision == "auto" and _has_fast_bf16(PartialState().device)
+    return Accelerator(mixed_precision="bf16" if auto or settings.precision == "bf16" else "no")
+
+
+def _has_fast_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
+def _weights(start: Path, network: str) -> dict[str, torch.Tensor]:
+    """The weights of another run, which must be of the same network."""
+    source, meta = checkpoint.load(checkpoint.find(start))
+    if meta["network"] != network:
+        raise InputError(f"{start} holds a {meta['network']!r} network, not {network!r}; add --network {meta['network']}")
+    return source.state_dict()
