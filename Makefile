@@ -2,9 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/demo
-SAMPLE := src/cleanplate/pictures/sample
-# Threads that wait must sleep: the processes that compose scenes need the cores meanwhile.
-export OMP_WAIT_POLICY ?= passive
+SAMPLE := src/cleanplate/pictures/sample/pairs
 
 .DELETE_ON_ERROR:
 .PHONY: help setup setup-extra demo test lint types layers bench docs clean
@@ -24,20 +22,19 @@ setup-extra: setup ## install the system packages that some tests need (Debian, 
 	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -q -y --no-install-recommends chromium; }
 
 demo: setup ## sample pictures -> scenes -> training -> evaluation -> predictions -> report, in runs/demo
-	$(BIN)/cleanplate train --out $(DEMO) --minutes 9 --batch 32
-	@$(MAKE) --no-print-directory $(DEMO)/report.html
-	@$(BIN)/python -m cleanplate report $(DEMO) --table
-	@echo "report: $(DEMO)/report.html"
+	$(BIN)/cleanplate train --out $(DEMO) --minutes 9
+	@$(MAKE) --no-print-directory $(DEMO)/predictions/done
+	$(BIN)/cleanplate report $(DEMO)
 
 $(DEMO)/evaluation.json: $(DEMO)/best.safetensors
-	$(BIN)/cleanplate evaluate --model $(DEMO) --pairs sample --cells --json $@
+	$(BIN)/cleanplate evaluate --model $(DEMO) --cells --pairs sample --json $@
 
-$(DEMO)/predictions/predictions.json: $(DEMO)/best.safetensors
-	$(BIN)/cleanplate predict --model $(DEMO) --plate $(SAMPLE)/pairs/$(PAIR)/plate.jpg \
-	    --out $(DEMO)/predictions $(SAMPLE)/pairs/$(PAIR)/frames
-
-$(DEMO)/report.html: $(DEMO)/evaluation.json $(DEMO)/predictions/predictions.json
-	$(BIN)/cleanplate report $(DEMO)
+$(DEMO)/predictions/done: $(DEMO)/evaluation.json
+	for pair in 0003 0029 0047 0069; do \
+	  $(BIN)/cleanplate predict --model $(DEMO) --out $(DEMO)/predictions/$$pair \
+	    --plate $(SAMPLE)/$$pair/plate.jpg --plate-depth $(SAMPLE)/$$pair/plate_depth.png $(SAMPLE)/$$pair/frames || exit 1; \
+	done
+	@touch $@
 
 test: setup ## run the test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
@@ -59,4 +56,4 @@ docs: setup ## build the documentation into site/
 	$(BIN)/zensical build --clean
 
 clean: ## delete what was built, but no run
-	rm -rf .venv site dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .cache site dist .pytest_cache .ruff_cache .hypothesis

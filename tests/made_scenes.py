@@ -16,7 +16,7 @@ CAMERA_HEIGHT, PITCH, WALL = 1.6, np.radians(12.0), 5.0
 
 def room_depth(height: int = HEIGHT, width: int = WIDTH, focal: float = FOCAL) -> np.ndarray:
     """Planar depth, metres, of a floor and a wall at WALL metres, seen from CAMERA_HEIGHT, pitched down by PITCH."""
-    x, y = np.meshgrid((np.arange(width) + 0.5 - width / 2) / focal, (np.arange(height) + 0.5 - height / 2) / focal)
+    y = np.repeat((np.arange(height) + 0.5 - height / 2)[:, None] / focal, width, axis=1)
     down = np.array([0, np.cos(PITCH), np.sin(PITCH)])
     ahead = np.array([0, -np.sin(PITCH), np.cos(PITCH)])
     descent = y * down[1] + down[2]

@@ -23,16 +23,17 @@ from cleanplate.evaluation.baselines import (
 from cleanplate.measures.metrics import MaskCounts, mask_counts, mask_scores
 from cleanplate.pictures.frames import write_depth, write_image
 from cleanplate.pictures.library import open_library
+from cleanplate.pictures.pairs import open_pairs, read_pair
 
 
-def moving_square(frames: int = 30) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
-    """A square that crosses a noisy plate: plate, frames, true masks."""
+def moving_square(frames: int = 12) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
+    """A square that crosses a noisy plate in strides: plate, frames, true masks."""
     rng = np.random.default_rng(0)
     plate = rng.integers(60, 120, (48, 64, 3)).astype(np.uint8)
     pictures, masks = [], []
     for i in range(frames):
         mask = np.zeros((48, 64), np.float32)
-        mask[16:30, 2 + i : 16 + i] = 1
+        mask[16:30, 2 + 4 * i : 16 + 4 * i] = 1
         frame = np.clip(plate + rng.normal(0, 2, plate.shape), 0, 255).astype(np.uint8)
         frame[mask > 0] = (230, 30, 200)
         pictures.append(frame)
@@ -89,8 +90,33 @@ def test_subtractors_find_a_moving_square(name: Literal["mog2", "knn"]) -> None:
     counts = [mask_counts(mask, truth) for mask, truth in zip(masks, truths, strict=True)]
     assert all(float(mask_scores(one)["recall"]) > 0.9 for one in counts[:10])
     assert all(float(mask_scores(one)["precision"]) > 0.5 for one in counts[:10])
-    empty = list(subtractor_masks(name, plate, [plate] * 3))
-    assert np.sum(empty) == 0
+    again = list(subtractor_masks(name, plate, frames))
+    np.testing.assert_array_equal(masks, again)
+
+
+@pytest.mark.parametrize("name", ["mog2", "knn"])
+def test_subtractors_expect_the_noise_of_a_camera(name: Literal["mog2", "knn"]) -> None:
+    """Shown a plate without any, they take a camera's noise for foreground."""
+    plate, _, _ = moving_square()
+    rng = np.random.default_rng(3)
+    noisy = [np.clip(plate + rng.normal(0, 4, plate.shape), 0, 255).astype(np.uint8) for _ in range(12)]
+    assert np.mean(list(subtractor_masks(name, plate, noisy))) < 0.02
+
+
+@pytest.mark.parametrize(("name", "least"), [("mog2", 0.70), ("knn", 0.77)])
+def test_subtractors_on_a_real_road(name: Literal["mog2", "knn"], least: float) -> None:
+    """The F1 that the protocol is stated to give."""
+    folder = Path(__file__).parents[2] / "shared" / "data" / "pairs" / "highway"
+    if not folder.is_dir():
+        pytest.skip(f"no {folder}")
+    pairs = [read_pair(pair) for pair in open_pairs(folder)]
+    masks = subtractor_masks(name, pairs[0].plate, (pair.frame for pair in pairs))
+    counts = [
+        mask_counts(mask, pair.alpha, pair.judged)
+        for mask, pair in zip(masks, pairs, strict=True)
+        if pair.alpha is not None
+    ]
+    assert float(mask_scores(sum(counts, MaskCounts()))["f1"]) > least
 
 
 def test_contact_depth_is_that_of_each_foot() -> None:

@@ -103,7 +103,7 @@ def test_pairs_json(pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert list(got["baselines"]) == [*MASK_BASELINES, "mog2", "knn", *DEPTH_BASELINES]
     for name in ("mog2", "knn"):  # sequences only
         assert list(got["baselines"][name]["scenes"]) == ["long"]
-        assert got["baselines"][name]["mean"]["mask"]["iou"] > 0.6
+        assert got["baselines"][name]["mean"]["mask"]["iou"] > 0.5
         check_part(got["baselines"][name]["mean"], depth=False)
     fixed, best = (got["baselines"][name]["mean"]["mask"]["f1"] for name in MASK_BASELINES)
     assert best > 0.98
@@ -183,13 +183,11 @@ def test_unanswered_and_unjudged_pixels() -> None:
     assert part["depth"]["aligned"]["delta1"] == 1
 
 
-@pytest.mark.parametrize(
-    "what", ["no pairs", "no masks", "mask size", "nothing unseen", "no scenes", "tiny", "nothing"]
-)
+@pytest.mark.parametrize("what", ["no pairs", "no masks", "mask size", "nothing unseen", "no scenes", "tiny"])
 def test_bad_input(
     what: str, model: MadeModel, run: MadeRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = {"no scenes": ["--scenes", "0"], "tiny": ["--size", "5"], "nothing": ["--cells", "False"]}
+    given = {"no scenes": ["--scenes", "0"], "tiny": ["--size", "5"]}
     arguments = given.get(what, [] if what == "nothing unseen" else ["--pairs", str(tmp_path)])
     expected = {
         "no pairs": "no pairs",
@@ -198,7 +196,6 @@ def test_bad_input(
         "nothing unseen": "--plates",
         "no scenes": "scenes must be at least 1",
         "tiny": "--size",
-        "nothing": "nothing to measure",
     }[what]
     if what in ("no masks", "mask size"):
         write_scene(tmp_path / "scene", 2, masks=what == "mask size")
@@ -207,9 +204,7 @@ def test_bad_input(
     if what == "nothing unseen":
         model.meta = {**run.meta, "pictures": {**run.meta["pictures"], "plates": {"train": all_plates(run)}}}
         arguments = []
-    arguments = {"no scenes": ["--scenes", "0"], "tiny": ["--size", "5"], "nothing": ["--cells", "False"]}.get(
-        what, arguments
-    )
+    arguments = {"no scenes": ["--scenes", "0"], "tiny": ["--size", "5"]}.get(what, arguments)
     assert main(["evaluate", "--model", "m", *arguments, "--json", str(tmp_path / "out.json")]) == 2
     assert expected in capsys.readouterr().err
     assert not (tmp_path / "out.json").exists()

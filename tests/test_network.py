@@ -1,16 +1,17 @@
-"""The networks: exact sizes, any picture size, cached plates, the way of the plate's depth, context over the picture."""
+"""The networks: exact sizes, any picture size, cached plates, the plate's depth's way, context over the picture."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
+
 from cleanplate.network import checkpoint
 from cleanplate.network.build import build
 from cleanplate.network.original import Original, OriginalSmall
 from cleanplate.network.platenet import PlateNet
 from cleanplate.network.summary import summarise, summary
 from cleanplate.types import InputError
-from torch.utils.flop_counter import FlopCounterMode
 
 REFERENCE_PARAMETERS = 1_977_280
 
@@ -55,7 +56,8 @@ def test_platenet_is_small_and_cheap() -> None:
 def test_any_size_from_one_pixel(name: str, size: tuple[int, int]) -> None:
     output = build(name).eval()(*pair(*size), None)
     assert output.mask_logits.shape == output.log_depth.shape == (1, 1, *size)
-    assert output.mask_logits.isfinite().all() and output.log_depth.isfinite().all()
+    assert output.mask_logits.isfinite().all()
+    assert output.log_depth.isfinite().all()
 
 
 def receptive_field(name: str, output: int, size: int = 49) -> int:
@@ -154,7 +156,8 @@ def test_summary_counts_what_torch_counts(tmp_path, capsys) -> None:
 def test_checkpoint_round_trip(net: PlateNet, tmp_path) -> None:
     checkpoint.save(tmp_path / "run" / "best.safetensors", net, {"network": "platenet", "depth": "metric", "step": 3})
     again, meta = checkpoint.load(checkpoint.find(tmp_path / "run"))
-    assert meta["step"] == 3 and not again.training
+    assert meta["step"] == 3
+    assert not again.training
     torch.testing.assert_close(again(*pair(), None), net(*pair(), None), atol=0, rtol=0)
 
 

@@ -99,7 +99,7 @@ def pixels(path: Path) -> np.ndarray:
 def test_conversion_kept_alpha_and_relief() -> None:
     corpus = Path(__file__).parents[2] / "shared" / "data" / "rooms" / "cutouts"
     if not corpus.is_dir():
-        pytest.skip("the corpus that the sample was chosen from is not here")
+        pytest.skip(f"no {corpus}")
     for name in sorted(entries("cutouts"))[::25]:
         stem = Path(name).stem
         ours, source = pixels(SAMPLE / "cutouts" / name), pixels(corpus / f"{stem}.png")

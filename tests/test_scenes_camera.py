@@ -45,7 +45,8 @@ def test_records_replay_identically_after_json_and_leave_the_scene_alone(scene, 
         assert again == effects
         first, second = apply_effects(effects, scene), apply_effects(again, scene)
         for a, b in zip(first, second, strict=True):
-            assert a.dtype == np.uint8 and a.shape == scene.frame.shape
+            assert a.dtype == np.uint8
+            assert a.shape == scene.frame.shape
             np.testing.assert_array_equal(a, b)
         changed += not np.array_equal(first[1], scene.frame)
     assert changed > 30
@@ -160,7 +161,8 @@ def test_camouflage_moves_a_cutout_to_its_surroundings_colour(scene):
 def test_a_glow_changes_the_light_smoothly(scene):
     flat = replace(scene, frame=GREY)
     _, frame = apply_effects(Effects(glow=Glow(0.0, 0.2, (0.5, 0.5, 0.3), 0.0)), flat)
-    assert frame[64, 3, 0] < 85 and frame[64, -3, 0] > 115
+    assert frame[64, 3, 0] < 85
+    assert frame[64, -3, 0] > 115
     assert np.abs(np.diff(frame[64, :, 0].astype(int))).max() <= 4
 
 

@@ -77,7 +77,7 @@ def test_what_the_plate_shows_nearer_hides_a_standing_cutout(pictures, stock, mo
     near = plate.depth.copy()
     near[:, :80] = 1.0  # a pillar on the left half
     pillar = Stock(*pictures, side=SIDE)
-    monkeypatch.setattr(pillar, "plate", lambda name: replace(plate, depth=near))
+    monkeypatch.setattr(pillar, "plate", lambda _: replace(plate, depth=near))
     placed = Placement("cutout0.png", "standing", False, 0.5, 0.9, 0.4, 0.6, 2.0)
     scene = compose(one(stock, placed), pillar, SIDE, SIDE)
     assert scene.alpha[:, : SIDE // 2 - 2].max() == 0
@@ -93,9 +93,11 @@ def test_nearer_layers_cover_farther_ones_and_depth_is_the_nearest(stock):
     scene = compose(one(stock, far, near), stock, SIDE, SIDE)
     back, front = scene.layers
     solid = front.alpha == 255
-    assert (back.alpha[solid] == 0).all() and (scene.depth[solid] == 1.5).all()
+    assert (back.alpha[solid] == 0).all()
+    assert (scene.depth[solid] == 1.5).all()
     only_back = (back.alpha >= 128) & (front.alpha == 0)
-    assert only_back.any() and (scene.depth[only_back] == 2.0).all()
+    assert only_back.any()
+    assert (scene.depth[only_back] == 2.0).all()
     assert scene.depth.max() <= WALL + 1.5
     together = 255 - (255 - front.alpha.astype(int)) * (255 - compose(one(stock, far), stock, SIDE, SIDE).alpha) / 255
     np.testing.assert_allclose(scene.alpha, together, atol=1.01)
@@ -120,7 +122,8 @@ def test_a_view_is_the_plate_cut_out_and_enlarged(stock):
 def test_out_of_the_canvas_is_no_error(stock):
     for x, y in ((-3.0, 0.5), (0.5, -2.0), (4.0, 4.0)):
         scene = compose(one(stock, Placement("cutout0.png", "free", False, x, y, 0.4, 0.6, None)), stock, SIDE, SIDE)
-        assert scene.alpha.max() == 0 and len(scene.layers) == 1
+        assert scene.alpha.max() == 0
+        assert len(scene.layers) == 1
 
 
 def test_memory_stays_within_the_budget(pictures):

@@ -67,7 +67,8 @@ def test_greyscale_is_three_equal_channels_and_scenes_is_a_subset(pictures):
     scenes = live(pictures, greyscale=True, scenes=7)
     assert len(scenes) == 7
     frame = scenes[(0, 3)]["frame"]
-    assert (frame == frame[:1]).all() and frame.std() > 5
+    assert (frame == frame[:1]).all()
+    assert frame.std() > 5
 
 
 def test_the_prior_is_withheld_in_its_share_and_absent_without_depth(pictures, tmp_path):
@@ -117,7 +118,8 @@ def test_huge_plans_are_permuted_without_a_stored_order(length, epoch):
 
 def test_a_plan_of_a_hundred_million_starts_at_once():
     batch = SampleOrder(10**8 + 7, 32, 0, start_step=2_000_000).step(2_000_000)
-    assert len(set(batch)) == 32 and all(0 <= index < 10**8 + 7 for _, index in batch)
+    assert len(set(batch)) == 32
+    assert all(0 <= index < 10**8 + 7 for _, index in batch)
     assert np.std([index for _, index in batch]) > 10**7
 
 
@@ -137,7 +139,9 @@ def test_the_loader_gives_the_orders_batches_in_order(pictures, workers):
             for name, value in scenes[key].items():
                 np.testing.assert_array_equal(batch[name][place].numpy(), value)
     moved = to_float(batches[0], "cpu")
-    assert moved.frame.dtype == torch.float32 and moved.frame.max() <= 1 and moved.depth.shape == (4, 1, 48, 48)
+    assert moved.frame.dtype == torch.float32
+    assert moved.frame.max() <= 1
+    assert moved.depth.shape == (4, 1, 48, 48)
     torch.testing.assert_close(moved.alpha * 255, batches[0]["alpha"].float())
 
 

@@ -48,7 +48,8 @@ def test_a_table_is_not_the_floor():
     depth[spot] = table[spot]  # 0.75 m above the floor
     assert spot.mean() > 0.1
     floor = fit_floor(depth, FOCAL / HEIGHT)
-    assert floor is not None and floor.camera_height == pytest.approx(CAMERA_HEIGHT, rel=0.01)
+    assert floor is not None
+    assert floor.camera_height == pytest.approx(CAMERA_HEIGHT, rel=0.01)
     assert floor.mask[spot].mean() < 0.02
 
 

@@ -22,8 +22,10 @@ def test_the_table_counts_and_names_what_is_skipped(folders, tmp_path, capsys):
     assert main(["inspect", *folders]) == 0
     printed = capsys.readouterr().out
     assert "broken.png" in printed
-    assert "160 x 120" in printed and "40 x 60" in printed
-    assert "with a height" in printed and "validation 1" in printed
+    assert "160 x 120" in printed
+    assert "40 x 60" in printed
+    assert "with a height" in printed
+    assert "validation 1" in printed
     assert main(["inspect", *folders, "--strict"]) == 2
     assert "broken.png" in capsys.readouterr().err
 
@@ -32,7 +34,8 @@ def test_the_batch_is_drawn(folders, tmp_path):
     out = tmp_path / "sheet.png"
     assert main(["inspect", *folders, "--batch", "--count", "3", "--size", "112", "--out", str(out)]) == 0
     sheet = read_image(out)
-    assert sheet.shape[0] > 5 * 112 and sheet.shape[1] > 3 * 112
+    assert sheet.shape[0] > 5 * 112
+    assert sheet.shape[1] > 3 * 112
     assert len(np.unique(sheet.reshape(-1, 3), axis=0)) > 500
 
 

@@ -23,13 +23,16 @@ def test_unknown_stays_unknown_and_records_replay(index):
     made = corrupt_depth(prior, depth)
     np.testing.assert_array_equal(made, corrupt_depth(prior, depth))
     np.testing.assert_array_equal(depth, before)
-    assert made.dtype == np.float32 and (made >= 0).all() and made.max() < 2 * depth.max()
+    assert made.dtype == np.float32
+    assert (made >= 0).all()
+    assert made.max() < 2 * depth.max()
 
 
 def test_the_stated_share_is_given():
     given = [draw_prior(0.5, 1, 0, index).given for index in range(1000)]
     assert np.mean(given) == pytest.approx(0.5, abs=0.05)
-    assert not draw_prior(0.0, 1).given and draw_prior(1.0, 1).given
+    assert not draw_prior(0.0, 1).given
+    assert draw_prior(1.0, 1).given
     assert not corrupt_depth(Prior(0, given=False), room_depth()).any()
 
 

@@ -139,7 +139,8 @@ def test_unknown_plate_depth_leaves_the_cutouts_depth_unknown(pictures, tmp_path
     plan = make_plan(plates, pictures[1], PlanSettings(empty_share=0.0), seed=0)
     stock = Stock(plates, pictures[1], side=64)
     placed = [p for i in range(20) for p in recipe(plan, i, stock).placements]
-    assert placed and all(p.depth_m is None and p.mode == "free" for p in placed)
+    assert placed
+    assert all(p.depth_m is None and p.mode == "free" for p in placed)
 
 
 def test_free_positions_are_uniform_and_inside(pictures, stock):
@@ -147,8 +148,10 @@ def test_free_positions_are_uniform_and_inside(pictures, stock):
     placed = [recipe(plan, i, stock).placements[0] for i in range(len(plan))]
     x, y = np.array([p.x for p in placed]), np.array([p.y for p in placed])
     width, height = placed[0].width, placed[0].height
-    assert (x - width / 2 >= -1e-9).all() and (x + width / 2 <= 1 + 1e-9).all()
-    assert (y - height >= -1e-9).all() and (y <= 1 + 1e-9).all()
+    assert (x - width / 2 >= -1e-9).all()
+    assert (x + width / 2 <= 1 + 1e-9).all()
+    assert (y - height >= -1e-9).all()
+    assert (y <= 1 + 1e-9).all()
     for share in ((x - width / 2) / (1 - width), (y - height) / (1 - height)):
         counts, _ = np.histogram(share, bins=8, range=(0, 1))
         expected = len(placed) / 8
@@ -177,7 +180,10 @@ def test_views_lie_in_the_plate_and_squeeze_no_more_than_the_whole_plate(picture
     plan = make_plan(*pictures, PlanSettings(zoom=(0.6, 1.0)), seed=0)
     for i in range(100):
         view = recipe(plan, i, stock).view
-        assert view.x >= 0 and view.y >= 0 and view.x + view.width <= 1 and view.y + view.height <= 1
+        assert view.x >= 0
+        assert view.y >= 0
+        assert view.x + view.width <= 1
+        assert view.y + view.height <= 1
         assert 1 - 1e-9 <= view.width * 4 / 3 / view.height <= 4 / 3 + 1e-9
     assert recipe(make_plan(*pictures, ORIGINAL, seed=0), 0, stock).view == View()
 

@@ -89,7 +89,8 @@ def test_the_contact_blob_is_darkest_at_the_feet():
         Shadow((light,), 0.6, 0.5, (1.0, 1.0, 1.0), 0.3, 2.0), (placed,), (layer,), View(), LENS, UP, room_depth()
     )
     row, column = np.unravel_index(factor.argmin(), (HEIGHT, WIDTH))
-    assert abs(row - ROW) <= 3 and abs(column - 80) <= 3
+    assert abs(row - ROW) <= 3
+    assert abs(column - 80) <= 3
     assert factor.min() == pytest.approx(0.4, abs=0.06)
 
 

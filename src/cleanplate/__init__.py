@@ -1,5 +1,7 @@
 """Two folders of pictures in; a network that says what stands in front of a plate, and how far away everything is, out.
 
+From Python, three lines:
+
     import cleanplate
     model = cleanplate.load("runs/demo")
     prediction = model.predict("plate.jpg", "frame.jpg")   # .alpha, .mask, .depth

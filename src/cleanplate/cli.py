@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,9 +48,22 @@ class Inspect:
     plan: PlanSettings = field(default_factory=PlanSettings)
 
     def run(self) -> None:
-        from cleanplate.scenes.inspect import inspect
+        from cleanplate.scenes.inspect import draw_batch, show
 
-        inspect(self)
+        libraries = show(self.plates, self.cutouts, self.seed, self.strict)
+        if self.batch:
+            draw_batch(
+                *libraries,
+                self.out,
+                count=self.count,
+                part=self.part,
+                size=self.size,
+                plan=self.plan,
+                effects=self.effects,
+                seed=self.seed,
+                scenes=self.scenes,
+                greyscale=self.greyscale,
+            )
 
 
 @dataclass(frozen=True)
@@ -63,7 +77,7 @@ class Train:
     cutouts: Folders = ()
     """Folders of cutouts; none = the sample pictures."""
     preset: Literal["ours", "original"] = "ours"
-    """original: the original project's network, losses and SGD."""
+    """original: the original project's losses and SGD, in place of --loss and --optimizer (its network: --network)."""
     from_: Annotated[Path | None, tyro.conf.arg(name="from")] = None
     """Start from the weights of this run or checkpoint."""
     fresh: bool = False
@@ -128,8 +142,8 @@ class Evaluate:
     """Folders of plates for the four cells; by default the run's own."""
     cutouts: Folders = ()
     """Folders of cutouts for the four cells; by default the run's own."""
-    cells: bool | None = None
-    """Measure the four cells; by default unless only --pairs is given."""
+    cells: bool = False
+    """Measure the four cells beside --pairs too; without --pairs they are measured anyway."""
     scenes: int = 200
     """Composed scenes per cell."""
     size: int | None = None
@@ -195,8 +209,11 @@ class Report:
 
     def run(self) -> None:
         from cleanplate.evaluation.report import report
+        from cleanplate.evaluation.table import show_scores
 
-        print(report(self.run_folder, self.out))
+        written = report(self.run_folder, self.out)
+        show_scores(self.run_folder)
+        print(f"report: {written}")
 
 
 @dataclass(frozen=True)
@@ -234,6 +251,9 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments == ["--version"]:
         print(f"cleanplate {__version__}")
         return 0
+    # Threads that wait must sleep, not spin: the processes that compose scenes need the cores meanwhile (libgomp's
+    # word; it is read when torch is loaded, so it has to be said before). On 2 cores spinning costs most of the speed.
+    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     verb = tyro.cli(Verb, args=arguments, prog="cleanplate", description=DESCRIPTION)
     try:
         verb.run()

@@ -1,10 +1,9 @@
-"""Everything that decides what a training computes. Frozen, JSON-able, and light to import: it is also a verb's flags."""
+"""Everything that decides what a training computes. Frozen, JSON-able, light to import: it is also a verb's flags."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from typing import Literal
-
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class PlanSettings:
     leave_share: float = 0.15
     """Share of placements that may stick out of the frame."""
     size: tuple[float, float] = (0.1, 0.9)
-    """Range of a free cutout's longer side, as a share of the plate's shorter side."""
+    """Range of a free cutout's longer side, as a share of the shorter side of what is shown."""
     zoom: tuple[float, float] = (0.6, 1.0)
     """Range of the part of the plate that a scene shows, as a share of its side. (1, 1) shows the whole plate."""
 
@@ -40,16 +39,27 @@ class LossSettings:
     depth: float = 1.0
     """Weight of the depth parts together."""
     mask_bce: float = 1.0
+    """Binary cross-entropy of the logits against soft alpha."""
     mask_dice: float = 1.0
+    """1 - Dice overlap."""
     mask_l1: float = 0.0
+    """Mean |alpha - truth|."""
     mask_l2: float = 0.0
+    """Mean (alpha - truth)^2."""
     mask_ssim3: float = 0.0
+    """(1 - SSIM) / 2 of alpha, window 3."""
     depth_l1: float = 0.1
+    """Mean |ln z - ln truth|."""
     depth_l2: float = 0.0
+    """Mean (ln z - ln truth)^2."""
     depth_ssim3: float = 0.0
+    """(1 - SSIM) / 2 of scaled ln z, window 3."""
     depth_ssim11: float = 1.0
+    """The same, window 11."""
     depth_gradient: float = 1.0
+    """Multi-scale gradient of the error of ln z."""
     depth_silog: float = 1.0
+    """Scale-invariant logarithmic error."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +83,7 @@ class TrainSettings:
     """What a run trains, on what, for how long."""
 
     network: Literal["platenet", "original", "original-small"] = "platenet"
+    """platenet, or one of the two reference networks of the original project."""
     size: int = 128
     """Side of the square scenes, pixels."""
     greyscale: bool = False
@@ -85,17 +96,20 @@ class TrainSettings:
     """Budget in passes over the scenes."""
     minutes: float | None = None
     """Budget in minutes: 50 steps are timed, then the number of steps is frozen."""
-    batch: int = 16
+    batch: int = 32
+    """Samples per step and process."""
     workers: int = 1
     """Processes that compose scenes; 0 composes in the training process."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """auto: bf16 where the processor has fast bf16, else float32."""
     seed: int = 0
+    """Decides the split, the scenes, their effects and the first weights."""
     effects: Literal["train", "standard", "none"] = "train"
     """Camera effects on the training scenes."""
     validate_every: int | None = None
     """Steps between validations; by default a tenth of the budget."""
     validation_scenes: int = 128
+    """Composed scenes of validation pictures that every validation measures."""
     plan: PlanSettings = field(default_factory=PlanSettings)
     loss: LossSettings = field(default_factory=LossSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)

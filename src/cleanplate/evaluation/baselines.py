@@ -5,9 +5,14 @@ Masks:
 - difference: foreground where the largest channel difference |frame - plate| reaches 25 of 255, one threshold for all;
 - difference_best: the same with the threshold of the best mean F1 on the very data that it is judged on: an upper
   bound for every fixed threshold;
-- mog2, knn: OpenCV's background subtractors (Zivkovic, 2004; Zivkovic and van der Heijden, 2006), for captured scenes
-  of at least 10 frames: they are shown the plate 100 times, then the frames in order, learning at their default rate
-  throughout; pixels that they call shadow (127) count as background.
+- mog2, knn: OpenCV's background subtractors (Zivkovic, 2004; Zivkovic and van der Heijden, 2006) with their own
+  settings, for captured scenes of at least 10 frames. They live on a pixel's variance, which a still plate does not
+  have, so they are shown the plate 20 times, each time with fresh noise of a camera (normal, standard deviation 5 of
+  255, seeded), then the frames in order. They go on learning from the frames, mog2 at a rate of 0.01 and knn at
+  0.1, so that they follow the light; what stands still for about ten frames fades into their background. Pixels that
+  they call shadow (127) count as background. Noise, times and rates were chosen in their favour, on a road with true
+  masks: F1 0.72 and 0.80 there (a plate without noise, shown 100 times, at default rates: 0.25 and 0.49). A rate of 0
+  would not freeze knn: OpenCV (4.x) then takes its fastest one.
 
 Depths:
 
@@ -35,7 +40,10 @@ Difference = UInt8[np.ndarray, "h w"]
 
 NAMES = ("difference", "difference_best", "mog2", "knn", "plate_depth", "plate_depth_contact", "mean_depth")
 THRESHOLD = 25
-WARM_UP, LEAST_FRAMES = 100, 10
+LEAST_FRAMES = 10
+PLATE_TIMES, PLATE_NOISE = 20, 5.0
+RATES = {"mog2": 0.01, "knn": 0.1}
+"""How fast each subtractor learns from the frames, 0..1."""
 MEAN_PLATES, MEAN_SIDE = 100, 128
 
 
@@ -80,13 +88,15 @@ class Histograms:
 
 
 def subtractor_masks(name: Literal["mog2", "knn"], plate: Pixels, frames: Iterable[Pixels]) -> Iterator[Alpha]:
-    """The mask of each frame of a sequence, in order, 0 or 1."""
+    """The mask of each frame of a sequence, in order, 0 or 1; the same for the same pictures."""
     create = {"mog2": cv2.createBackgroundSubtractorMOG2, "knn": cv2.createBackgroundSubtractorKNN}[name]
     subtractor = create(detectShadows=True)
-    for _ in range(WARM_UP):
-        subtractor.apply(plate)
+    rng = np.random.default_rng(0)
+    for _ in range(PLATE_TIMES):
+        noisy = plate + rng.normal(0, PLATE_NOISE, plate.shape)
+        subtractor.apply(np.clip(noisy + 0.5, 0, 255).astype(np.uint8))
     for frame in frames:
-        yield (subtractor.apply(frame) == 255).astype(np.float32)
+        yield (subtractor.apply(frame, learningRate=RATES[name]) == 255).astype(np.float32)
 
 
 def contact_depth(mask: Bool[np.ndarray, "h w"], plate_depth: Depth) -> Depth:

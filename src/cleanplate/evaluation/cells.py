@@ -10,7 +10,7 @@ every plate and cutout equally often, a tenth of them empty for the false alarms
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal
@@ -100,7 +100,7 @@ def _marks(facts: Mapping[str, Mapping[str, str]]) -> set[tuple[str, str]]:
     return marks | {("group", group) for group in groups}
 
 
-class CellScenes(Sequence[PairPixels]):
+class CellScenes:
     """The scenes of a cell, composed when asked for, as if they were captured pairs.
 
     size: side of the square scenes, pixels. Indexable, and the same at every reading.
@@ -116,7 +116,7 @@ class CellScenes(Sequence[PairPixels]):
     def __len__(self) -> int:
         return len(self.plan)
 
-    def __getitem__(self, i: int) -> PairPixels:  # ty: ignore[incompatible-method-override]
+    def __getitem__(self, i: int) -> PairPixels:
         scene = compose(recipe(self.plan, i, self._stock), self._stock, self._size, self._size)
         plate, frame = apply_effects(draw_effects(self._effects, *self._key, i), scene)
         return PairPixels(

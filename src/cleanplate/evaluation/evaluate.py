@@ -42,7 +42,7 @@ def evaluate(
     pairs: Path | None = None,
     plates: Sequence[Path] = (),
     cutouts: Sequence[Path] = (),
-    cells: bool | None = None,
+    cells: bool = False,
     scenes: int = 200,
     size: int | None = None,
     plate_depth: bool = False,
@@ -56,9 +56,7 @@ def evaluate(
     """
     from cleanplate.inference.predictor import load
 
-    with_cells = bool(plates or cutouts or pairs is None) if cells is None else cells
-    if not with_cells and pairs is None:
-        raise InputError("nothing to measure: give --pairs DIR, or --cells True")
+    with_cells = bool(cells or plates or cutouts or pairs is None)
     if size is not None and size < MIN_SIZE:
         raise InputError(f"scenes of {size} px are too small to judge: give --size {MIN_SIZE} or more")
     predictor = load(model)
@@ -85,8 +83,9 @@ def evaluate(
             _merge(result, measure_cells(predictor, *opened, **composed, **options))
     if "baselines" in result:
         result["baselines"] = {name: result["baselines"][name] for name in NAMES if name in result["baselines"]}
-    _write(result, json)
+    # The table comes first: it is all that is left of the work where the file cannot be written.
     Console(stderr=str(json) == "-").print(*score_table(result, model.resolve().name), sep="\n")
+    _write(result, json)
     return result
 
 
@@ -161,7 +160,7 @@ def measure_pairs(
     return result
 
 
-class Captured(Sequence[PairPixels]):
+class Captured:
     """Pairs on disk, read when asked for."""
 
     def __init__(self, pairs: Sequence[Pair]) -> None:
@@ -170,7 +169,7 @@ class Captured(Sequence[PairPixels]):
     def __len__(self) -> int:
         return len(self._pairs)
 
-    def __getitem__(self, i: int) -> PairPixels:  # ty: ignore[incompatible-method-override]
+    def __getitem__(self, i: int) -> PairPixels:
         return read_pair(self._pairs[i])
 
 

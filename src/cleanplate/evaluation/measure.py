@@ -37,6 +37,14 @@ class Model(Protocol):
     def predict(self, plate: Pixels, frame: Pixels, plate_depth: Depth | None = None) -> Prediction: ...
 
 
+@runtime_checkable
+class Samples(Protocol):
+    """Pairs that are read or composed when asked for, the same at every reading."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, i: int, /) -> PairPixels: ...
+
+
 @dataclass(frozen=True)
 class Methods:
     """Who answers.
@@ -71,11 +79,12 @@ class Methods:
             yield "mean_depth", None, self.mean_depth(*given.frame.shape[:2])
 
 
-def measure(samples: Sequence[PairPixels], scenes: Sequence[str], methods: Methods, tick: Tick) -> Sums:
+def measure(samples: Samples, scenes: Sequence[str], methods: Methods, tick: Tick) -> Sums:
     """What each method's answers come to, frame by frame. scenes: the scene of each sample, for the best threshold."""
     sums: Sums = {"model": []}
     histograms = Histograms()
-    for i, given in enumerate(samples):
+    for i in range(len(samples)):
+        given = samples[i]
         for name, alpha, depth in methods.answers(given):
             frames = sums.setdefault(name, [FrameSums() for _ in range(i)])
             frames.append(frame_sums(given, alpha, depth, methods))
@@ -89,7 +98,7 @@ def measure(samples: Sequence[PairPixels], scenes: Sequence[str], methods: Metho
         best = histograms.best()
         sums["difference_best"] = [
             frame_sums(given, threshold_mask(difference(given.plate, given.frame), best), None, methods)
-            for given in samples
+            for given in map(samples.__getitem__, range(len(samples)))
         ]
     return {name: frames for name, frames in sums.items() if name == "model" or any(f != FrameSums() for f in frames)}
 

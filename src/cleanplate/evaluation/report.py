@@ -141,8 +141,8 @@ def _panel_files(folder: Path) -> dict[str, list[tuple[str, Path]]]:
 
 def _prediction_files(folder: Path) -> dict[str, list[tuple[str, Path]]]:
     rows = {}
-    for overlay in sorted(folder.glob("*_overlay.png"))[:MOST_PREDICTIONS]:
-        name = overlay.name.removesuffix("_overlay.png")
+    for overlay in sorted(folder.rglob("*_overlay.png"))[:MOST_PREDICTIONS]:
+        name = overlay.relative_to(folder).as_posix().removesuffix("_overlay.png")
         shots = [(text, folder / f"{name}_{shot}.png") for shot, text in SHOTS.items()]
         rows[name] = [(text, path) for text, path in shots if path.is_file()]
     return rows

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -28,6 +31,14 @@ def score_table(result: Mapping[str, Any], model: str) -> Iterator[Table]:
     if "mean" in result:
         rows = {_words(name): parts.get("mean") for name, parts in baselines.items()}
         yield _table(f"captured pairs, mean of {len(result['scenes'])} scenes", {model: result["mean"], **rows})
+
+
+def show_scores(run: Path) -> None:
+    """Print the tables of a run's evaluation.json; nothing where there is none."""
+    path = run / "evaluation.json"
+    if path.is_file():
+        for table in score_table(json.loads(path.read_text()), run.name):
+            Console().print(table)
 
 
 def _table(title: str, parts: Mapping[str, Any]) -> Table:

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from jaxtyping import Float32
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
@@ -82,6 +83,12 @@ def predict_files(
     predictor = load(model)
     plate_pixels = read_image(plate)
     depth = None if plate_depth is None else read_plate_depth(plate_depth, predictor.depth_kind)
+    if depth is not None and depth.shape != plate_pixels.shape[:2] and not fit:
+        sizes = [f"{shape[1]}x{shape[0]}" for shape in (depth.shape, plate_pixels.shape)]
+        raise InputError(
+            f"{plate_depth}: this depth is {sizes[0]} and the plate {plate} is {sizes[1]}: give a depth of the plate's "
+            "own size, or stretch both to the frames with --fit"
+        )
     files = _expand(inputs)
     _check_out(out, files)
     work = _Work(predictor, plate_pixels, depth, fit, out)
@@ -126,7 +133,7 @@ class _Work:
 
     predictor: Predictor
     plate: Pixels
-    plate_depth: Depth | None
+    plate_depth: Float32[np.ndarray, "dh dw"] | None
     fit: bool
     out: Path
     colours: tuple[float, float] | None = None

@@ -10,6 +10,7 @@ evaluation knows what the network has seen. Nothing is pickled; a file is writte
 from __future__ import annotations
 
 import json
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,11 @@ FORMAT = 1
 """Raised when a file of an older release can no longer be read."""
 
 HEADER = "cleanplate"
+
+
+def version() -> str:
+    """The installed release, as checkpoints and runs name it."""
+    return metadata.version("cleanplate")
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""A drawing of a network: every convolution a bar, left to right as it runs, tall as its map and thick as its channels."""
+"""A drawing of a network: each convolution a bar, left to right as it runs, tall as its map, thick as its channels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GAP, WIDEST = 0.5, 2.4
 
 
 def draw_network(found: Summary, path: Path) -> None:
-    """Write an SVG, PNG or PDF. Colours name the top-level parts; heights are the side of the map, widths sqrt(channels)."""
+    """Write an SVG, PNG or PDF. Colours name the top-level parts; heights are the map's side, widths sqrt(channels)."""
     if path.suffix.lower() not in (".svg", ".png", ".pdf"):
         raise InputError(f"cannot draw into {path}: expected a name that ends in .svg, .png or .pdf")
     from matplotlib.figure import Figure
@@ -37,7 +37,7 @@ def draw_network(found: Summary, path: Path) -> None:
     axes.set_axis_off()
     axes.set_title(
         f"{found.network}: {found.parameters:,} parameters, {found.flops / 1e9:.2f} GFLOP per pair of "
-        f"{found.size}x{found.size} pictures\nheight: side of the map; width: channels; number: channels",
+        f"{found.size}x{found.size} pictures\nheight: side of the map (logarithmic); width: channels; number: channels",
         fontsize=9,
     )
     write_atomically(path, lambda partial: figure.savefig(partial, dpi=150))
@@ -51,7 +51,7 @@ def _bar(axes, row: Row, x: float, colour: str, label: str, size: int) -> float:
     axes.add_patch(_rectangle(x, -height / 2, width, height, colour))
     axes.text(x + width / 2, height / 2 + 0.01, str(channels), ha="center", va="bottom", fontsize=5)
     if label:
-        axes.text(x, -0.6, label, fontsize=7, color=colour, rotation=30, ha="left", va="top")
+        axes.text(x, -0.58, label, fontsize=7, color=colour, rotation=45, rotation_mode="anchor", ha="right", va="top")
     return x + width
 
 

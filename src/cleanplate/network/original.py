@@ -63,7 +63,7 @@ class OriginalSmall(nn.Module):
         self,
         plate: Float[Tensor, "b 3 h w"],
         frame: Float[Tensor, "b 3 h w"],
-        plate_depth: Float[Tensor, "b 1 h w"] | None = None,
+        plate_depth: Float[Tensor, "b 1 h w"] | None = None,  # noqa: ARG002
     ) -> Output:
         """plate, frame: RGB in 0..1, same size. plate_depth: not used."""
         answer = self.branch(plate, frame)
@@ -90,7 +90,7 @@ class Original(nn.Module):
         self,
         plate: Float[Tensor, "b 3 h w"],
         frame: Float[Tensor, "b 3 h w"],
-        plate_depth: Float[Tensor, "b 1 h w"] | None = None,
+        plate_depth: Float[Tensor, "b 1 h w"] | None = None,  # noqa: ARG002
     ) -> Output:
         """plate, frame: RGB in 0..1, same size. plate_depth: not used."""
         depth = self.depth(torch.cat((plate, frame), dim=1))

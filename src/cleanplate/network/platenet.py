@@ -6,11 +6,16 @@
 One encoder looks at both pictures, so a plate's features can be computed once and serve a whole video. On the way down
 every stage is a *dense block*: each layer sees all earlier maps of its stage and adds a few of its own (Huang et al.,
 "Densely Connected Convolutional Networks", 2017), from 1/4 resolution on, where concatenation is cheap on a CPU. At
-each scale the two pictures meet as (frame, plate, |frame - plate|). At 1/32 the mean over the whole picture joins every
-position, so the answer anywhere depends on the picture everywhere: a change of light is told from a large plain object.
-Both answers leave at 1/2 resolution as four sub-pixels each (pixel shuffle), so nothing runs at full resolution.
+each scale the two pictures meet as (frame, plate, |frame - plate|). At 1/32 the mean over the whole picture and the
+place in it join every position, so the answer anywhere depends on the picture everywhere: a change of light is told
+from a large plain object.
 
-The plate's depth, where known, enters by its own stem as (scaled ln z, validity), averaged over known pixels only.
+The way back up answers at every scale: the mask's logit and ln z of 1/16, 1/8 and 1/4 resolution are enlarged and added
+up, as in a Laplacian pyramid (Burt and Adelson, 1983), and the last map adds four sub-pixels per position (pixel
+shuffle), so nothing runs at full resolution, and depth, which is smooth, need not squeeze through the finest maps.
+
+The plate's depth, where known, enters twice: as features by its own stem, (scaled ln z, share of known pixels), and as
+an answer: where nothing stands in front it *is* the depth, so the network says per pixel how far to trust it.
 Every convolution is followed by batch norm and ReLU and folds into one multiply-add at inference.
 """
 
@@ -30,7 +35,7 @@ from cleanplate.types import FAR_M, NEAR_M
 STRIDE = 32
 """Pictures are padded to a multiple of this inside, by repeating their border."""
 
-Features = tuple[Tensor, Tensor, Tensor, Tensor]
+Features = tuple[Tensor, ...]
 """A picture's maps at 1/2, 1/4, 1/8 and 1/16 of its (padded) size."""
 
 
@@ -78,32 +83,37 @@ class Encoder(nn.Module):
 
 
 class Context(nn.Module):
-    """The coarsest map at half its resolution, with the mean over the whole picture joined to every position."""
+    """The coarsest map at half its resolution, with the mean over the whole picture and its own place at each position.
+
+    The place (x, y in -1..1) lets depth lean on what rooms and streets have in common: near below, far above.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.down = conv(channels, channels, stride=2)
         self.whole = nn.Sequential(nn.Linear(channels, channels), nn.ReLU(inplace=True))
-        self.mix = nn.Sequential(conv(2 * channels, channels, size=1), conv(channels, channels), conv(channels, channels))
+        self.mix = nn.Sequential(
+            conv(2 * channels + 2, channels, size=1), conv(channels, channels), conv(channels, channels)
+        )
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
         low = self.down(x)
         whole = self.whole(low.mean(dim=(2, 3)))[:, :, None, None].expand_as(low)
-        return torch.cat((x, _twice(self.mix(torch.cat((low, whole), dim=1)))), dim=1)
+        return torch.cat((x, _twice(self.mix(torch.cat((low, whole, _places(low)), dim=1)))), dim=1)
 
 
 class PlateNet(nn.Module):
-    """See the module's text. Widths and growths are per stage, from 1/4 resolution to 1/16."""
+    """See the module's text. Widths and growths are per stage, from 1/4 resolution to 1/16; fused from 1/2 to 1/16."""
 
     mean: Tensor
 
     def __init__(
         self,
-        stem: int = 12,
-        widths: tuple[int, int, int] = (24, 40, 64),
+        stem: int = 16,
+        widths: tuple[int, int, int] = (24, 48, 96),
         growths: tuple[int, int, int] = (8, 16, 32),
         layers: int = 2,
-        fused: tuple[int, int, int, int] = (8, 16, 32, 96),
+        fused: tuple[int, int, int, int] = (12, 24, 48, 128),
         prior: int = 8,
     ) -> None:
         super().__init__()
@@ -119,10 +129,14 @@ class PlateNet(nn.Module):
         upwards = fused[::-1]
         self.shrink = nn.ModuleList(conv(low, high, size=1) for low, high in pairwise(upwards))
         self.join = nn.ModuleList(conv(2 * width, width) for width in upwards[1:])
-        self.head = nn.Conv2d(fused[0], 8, 3, padding=1)
+        rough = [nn.Conv2d(width, 2, 1) for width in upwards[:3]]
+        self.rough = nn.ModuleList(rough)
+        self.head = nn.Conv2d(fused[0], 3 * 4, 3, padding=1)
         with torch.no_grad():
-            self.head.weight.mul_(0.1)
-            self.head.bias.copy_(torch.tensor([-2.0] * 4 + [math.log(3.0)] * 4))
+            for layer in (*rough, self.head):
+                layer.weight.mul_(0.3)
+                nn.init.zeros_(layer.bias)  # ty: ignore[invalid-argument-type]
+            rough[0].bias.copy_(torch.tensor([-2.0, math.log(3.0)]))  # ty: ignore[missing-union-attribute]
 
     def encode(self, picture: Float[Tensor, "b 3 h w"]) -> Features:
         """RGB in 0..1 -> the picture's features, for `decode`. Do this once for a plate that serves many frames."""
@@ -138,10 +152,17 @@ class PlateNet(nn.Module):
             p = p.expand_as(f)
             fused.append(self.fuse[i](torch.cat((f, p, (f - p).abs(), *priors[i]), dim=1)))
         x = self.settle(self.context(fused[3]))
-        for shrink, join, finer in zip(self.shrink, self.join, fused[2::-1], strict=True):
-            x = join(torch.cat((_twice(shrink(x)), finer), dim=1))
-        answer = F.pixel_shuffle(self.head(x), 2)[:, :, : size[0], : size[1]]
-        return Output(answer[:, 0:1], answer[:, 1:2])
+        rough = self.rough[0](x)
+        for i, (shrink, join) in enumerate(zip(self.shrink, self.join, strict=True)):
+            x = join(torch.cat((_twice(shrink(x)), fused[2 - i]), dim=1))
+            rough = _smoothly_twice(rough) + (self.rough[i + 1](x) if i < 2 else 0)
+        fine = F.pixel_shuffle(self.head(x), 2)
+        answer = (_smoothly_twice(rough) + fine[:, :2])[:, :, : size[0], : size[1]]
+        log_depth = answer[:, 1:2]
+        if plate_depth is not None:
+            trust = fine[:, 2:3, : size[0], : size[1]].sigmoid() * (plate_depth > 0)
+            log_depth = log_depth + trust * (plate_depth.clamp(NEAR_M, FAR_M).log() - log_depth)
+        return Output(answer[:, 0:1], log_depth)
 
     def forward(
         self,
@@ -171,6 +192,18 @@ class PlateNet(nn.Module):
 
 def _twice(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="nearest")
+
+
+def _smoothly_twice(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def _places(like: Tensor) -> Tensor:
+    """[b, 2, h, w]: where each position of a map lies in the picture, x and y from -1 to 1."""
+    b, _, h, w = like.shape
+    y = (torch.arange(h, device=like.device, dtype=like.dtype) + 0.5) * (2 / h) - 1
+    x = (torch.arange(w, device=like.device, dtype=like.dtype) + 0.5) * (2 / w) - 1
+    return torch.stack((x[None, :].expand(h, w), y[:, None].expand(h, w))).expand(b, 2, h, w)
 
 
 def _pad(x: Tensor) -> Tensor:

@@ -86,7 +86,9 @@ def _recorder(path: str, rows: list[Row]) -> Any:
     def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         again = any(row.name == path for row in rows)  # a shared layer: its second run adds no parameters
         count = 0 if again else sum(p.numel() for p in module.parameters())
-        row = Row(path, _kind(module), tuple(inputs[0].shape[1:]), tuple(output.shape[1:]), count, _flops(module, output))
+        row = Row(
+            path, _kind(module), tuple(inputs[0].shape[1:]), tuple(output.shape[1:]), count, _flops(module, output)
+        )
         rows.append(row)
 
     return record
@@ -104,13 +106,15 @@ def _kind(module: nn.Module) -> str:
         side, stride = module.kernel_size[0], module.stride[0]
         each = " depthwise" if module.groups > 1 else ""
         return f"conv {side}x{side}{f'/{stride}' if stride > 1 else ''}{each}"
-    return {"BatchNorm2d": "batch norm", "ReLU": "relu", "Linear": "linear"}.get(type(module).__name__, type(module).__name__)
+    return {"BatchNorm2d": "batch norm", "ReLU": "relu", "Linear": "linear"}.get(
+        type(module).__name__, type(module).__name__
+    )
 
 
 def _table(found: Summary) -> Table:
     table = Table(title=f"{found.network} at {found.size}x{found.size}", box=None, pad_edge=False)
     for column, justify in (("layer", "left"), ("kind", "left"), ("in", "right"), ("out", "right")):
-        table.add_column(column, justify=justify)  # ty: ignore[invalid-argument-type]
+        table.add_column(column, justify=justify)
     table.add_column("parameters", justify="right")
     table.add_column("MFLOP", justify="right")
     for row in found.layers:

@@ -73,12 +73,14 @@ class VideoReader:
                 if broken or count < stream.frames - max(2, stream.frames // 50):
                     raise InputError(self._broken_off(count, stream.frames))
         except av.FFmpegError as error:
-            reason = self._broken_off(count, 0) if count else f"{self.path}: cannot be decoded as a video"
-            raise InputError(f"{reason} ({error.strerror}); copy or convert the file again") from error
+            unreadable = f"{self.path}: cannot be decoded as a video; copy or convert the file again"
+            raise InputError(f"{self._broken_off(count, 0) if count else unreadable} ({error.strerror})") from error
 
     def _broken_off(self, count: int, expected: int) -> str:
         of = f" of {expected}" if expected else ""
-        return f"{self.path}: the video is truncated or damaged after {count}{of} frames"
+        return (
+            f"{self.path}: the video is truncated or damaged after {count}{of} frames; copy or convert the file again"
+        )
 
 
 def _upright(frame: Any) -> Pixels:

@@ -23,7 +23,7 @@ from cleanplate.scenes.compose import shared
 from cleanplate.scenes.motion import Drift, Sway, drifted, swayed
 from cleanplate.scenes.recipe import Recipe
 from cleanplate.scenes.records import SHOTS, between, chance, from_json, generator, log_between, normal, to_json
-from cleanplate.scenes.sensor import Shot, exposed
+from cleanplate.scenes.sensor import PERFECT, Shot, exposed
 from cleanplate.scenes.shadow import Shadow, draw_shadow, shade
 from cleanplate.types import AlphaPixels, Pixels, Scene
 
@@ -54,8 +54,8 @@ class Tone:
 class Effects:
     """Everything that the camera does to one scene. The default does nothing."""
 
-    plate: Shot = Shot()
-    frame: Shot = Shot()
+    plate: Shot = PERFECT
+    frame: Shot = PERFECT
     shadow: Shadow | None = None
     glow: Glow | None = None
     tones: tuple[Tone, ...] = ()
@@ -103,7 +103,7 @@ def _standard(rng: np.random.Generator) -> Effects:
 
 
 def _train(rng: np.random.Generator) -> Effects:
-    """A tenth clean; then half mild, half up to strong: `force` scales whatever is drawn."""
+    """A few clean (6 %); then half mild, half up to strong: `force` scales whatever is drawn."""
     if chance(rng, 0.06):
         return NONE
     force = between(rng, 0.1, 0.5) if chance(rng, 0.5) else between(rng, 0.4, 1.0)

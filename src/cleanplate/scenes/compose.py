@@ -29,9 +29,7 @@ def compose(recipe: Recipe, stock: Stock, height: int, width: int) -> Scene:
     plate_depth = plate.part_depth(recipe.view.box, height, width)
     frame, depth = pixels.copy(), plate_depth.copy()
     total = np.zeros((height, width), np.uint8)
-    layers: list[Layer] = []
-    for placed in recipe.placements:
-        layers.append(_add(placed, recipe.view, stock, frame, total, depth, plate_depth))
+    layers = [_add(placed, recipe.view, stock, frame, total, depth, plate_depth) for placed in recipe.placements]
     return Scene(pixels, frame, total, plate_depth, depth, _cut_by_nearer(layers), recipe.to_json())
 
 

@@ -175,7 +175,7 @@ def loader(dataset: LiveScenes, order: SampleOrder, workers: int) -> DataLoader:
     )
 
 
-def _start_worker(number: int) -> None:
+def _start_worker(_: int) -> None:
     # a worker is one core's work: threads of its libraries would only fight the network for the others
     torch.set_num_threads(1)
     cv2.setNumThreads(0)

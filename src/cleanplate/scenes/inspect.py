@@ -1,6 +1,6 @@
 """The verb `inspect`: what folders of pictures hold, what is wrong with them, and a batch as the network gets it.
 
-Contract: `inspect` prints a table per kind of picture and each skipped file with its reason; with `--batch` it also
+Contract: `show` prints a table per kind of picture and each skipped file with its reason; `draw_batch` (`--batch`)
 writes a sheet of scenes of one part of the split. The sheet is drawn from the tensors of a `LiveScenes` batch after
 `to_float`, so what is wrong with them can be seen in it.
 """
@@ -8,7 +8,9 @@ writes a sheet of scenes of one part of the split. The sheet is drawn from the t
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from rich.console import Console
@@ -18,31 +20,29 @@ from rich.table import Table
 from cleanplate.pictures.draw import colour_depth, grey, sheet
 from cleanplate.pictures.frames import write_image
 from cleanplate.pictures.library import Library, open_library
-from cleanplate.pictures.split import PARTS, part_of
+from cleanplate.pictures.split import PARTS, Part, part_of
+from cleanplate.settings import PlanSettings
 from cleanplate.types import InputError, Pixels, to_pixels
 
 if TYPE_CHECKING:
-    from cleanplate.cli import Inspect
     from cleanplate.scenes.dataset import Batch
 
 ROWS = ("plate", "frame", "mask", "depth", "plate depth")
 
 
-def inspect(verb: Inspect) -> None:
-    """Print what the folders hold; with `verb.batch`, draw `verb.count` scenes of `verb.part` into `verb.out`.
+def show(plates: Sequence[Path], cutouts: Sequence[Path], seed: int, strict: bool = False) -> tuple[Library, Library]:
+    """Print what the folders hold, and what was skipped and why; return both libraries.
 
-    Raises InputError for folders with nothing usable and for a part of the split without pictures.
+    No folders = the sample. seed: of the split. Raises InputError for folders with nothing usable, and under `strict`
+    for the first bad picture.
     """
     console = Console()
-    plates = open_library(verb.plates, "plates", verb.strict)
-    cutouts = open_library(verb.cutouts, "cutouts", verb.strict)
-    for library in (plates, cutouts):
-        console.print(table(library, verb.seed))
+    libraries = open_library(plates, "plates", strict), open_library(cutouts, "cutouts", strict)
+    for library in libraries:
+        console.print(table(library, seed))
         for name, reason in library.skipped:
             console.print(f"  skipped {escape(name)}: {escape(reason)}", highlight=False, soft_wrap=True)
-    if verb.batch:
-        write_image(verb.out, batch_sheet(_batch(verb, plates, cutouts)))
-        console.print(f"{verb.count} {verb.part} scenes: {escape(str(verb.out))}", soft_wrap=True)
+    return libraries
 
 
 def table(library: Library, seed: int) -> Table:
@@ -70,28 +70,38 @@ def table(library: Library, seed: int) -> Table:
     return facts
 
 
-def _batch(verb: Inspect, plates: Library, cutouts: Library) -> Batch:
+def draw_batch(
+    plates: Library,
+    cutouts: Library,
+    out: Path,
+    *,
+    count: int,
+    part: Part,
+    size: int,
+    plan: PlanSettings,
+    effects: Literal["train", "standard", "none"],
+    seed: int,
+    scenes: int | None,
+    greyscale: bool,
+) -> None:
+    """Draw `count` scenes of this part of the split into the picture `out`, exactly as the network gets them.
+
+    The rest as in `LiveScenes`. Raises InputError when the part has no pictures, or `out` cannot be written.
+    """
     from cleanplate.scenes.dataset import LiveScenes, SampleOrder, loader, to_float
 
-    if verb.count < 1:
-        raise InputError(f"--count must be at least 1, got {verb.count}")
-    chosen = [part_of(library, verb.seed)[verb.part] for library in (plates, cutouts)]
+    if count < 1:
+        raise InputError(f"--count must be at least 1, got {count}")
+    chosen = [part_of(library, seed)[part] for library in (plates, cutouts)]
     if not all(chosen):
         raise InputError(
-            f"the {verb.part} part has {len(chosen[0])} plates and {len(chosen[1])} cutouts; a part needs at least one "
+            f"the {part} part has {len(chosen[0])} plates and {len(chosen[1])} cutouts; a part needs at least one "
             "of each: give folders with at least three groups, or inspect --part train"
         )
-    scenes = LiveScenes(
-        *chosen,
-        size=verb.size,
-        plan=verb.plan,
-        effects=verb.effects,
-        seed=verb.seed,
-        scenes=verb.scenes,
-        greyscale=verb.greyscale,
-    )
-    order = SampleOrder(len(scenes), verb.count, verb.seed)
-    return to_float(next(iter(loader(scenes, order, workers=0))), "cpu")
+    live = LiveScenes(*chosen, size=size, plan=plan, effects=effects, seed=seed, scenes=scenes, greyscale=greyscale)
+    batch = next(iter(loader(live, SampleOrder(len(live), count, seed), workers=0)))
+    write_image(out, batch_sheet(to_float(batch, "cpu")))
+    Console().print(f"{count} {part} scenes: {escape(str(out))}", soft_wrap=True)
 
 
 def batch_sheet(batch: Batch, columns: int = 8) -> Pixels:

@@ -43,6 +43,10 @@ class Shot:
     jpeg: int | None = None
 
 
+PERFECT = Shot()
+"""The exposure that changes nothing."""
+
+
 def exposed(pixels: Pixels, shot: Shot) -> Pixels:
     """One exposure of what is before the lens."""
     height, width = pixels.shape[:2]

@@ -14,22 +14,23 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
+from torch.utils.data import default_collate
 
 from cleanplate.measures import losses
 from cleanplate.network import checkpoint
 from cleanplate.network.build import build
 from cleanplate.pictures.library import open_library
+from cleanplate.pictures.writing import raise_for_disk
 from cleanplate.scenes.dataset import Batch, LiveScenes, SampleOrder, loader, to_float
+from cleanplate.settings import TrainSettings, with_preset
 from cleanplate.training.optimizer import make_optimizer, rate
 from cleanplate.training.progress import TrainingProgress
 from cleanplate.training.run import Material, Progress, Run, make_config, sort_pictures
-from cleanplate.settings import TrainSettings, with_preset
 from cleanplate.training.tracking import Tracker
 from cleanplate.training.validation import score, validate
 from cleanplate.types import InputError
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 TIMED_STEPS, SETTLING_STEPS = 50, 10
 """A time budget times this many steps, leaving out the first few, in which pictures are decoded and caches fill."""
-VALIDATIONS = 10
+VALIDATIONS, VALIDATION_BATCH = 10, 32
 LOG_EVERY, SAVE_SECONDS = 20, 60.0
 PANEL_SCENES = 6
 
@@ -62,15 +63,24 @@ def train(
     settings = with_preset(settings, preset)
     _check(settings)
     accelerator = _accelerator(settings)
-    material = sort_pictures(open_library(plates, "plates", strict), open_library(cutouts, "cutouts", strict), settings.seed)
-    run = Run(out, make_config(plates, cutouts, start, settings), material, fresh and accelerator.is_main_process)
+    material = sort_pictures(
+        open_library(plates, "plates", strict), open_library(cutouts, "cutouts", strict), settings.seed
+    )
+    weights = None if start is None else _weights(start, settings.network)
+    with accelerator.main_process_first():
+        config = make_config(plates, cutouts, start, settings)
+        run = Run(out, config, material, fresh and accelerator.is_main_process)
     torch.manual_seed(settings.seed)
     network = build(settings.network)
-    if start is not None:
-        network.load_state_dict(_weights(start, settings.network))
+    if weights is not None:
+        network.load_state_dict(weights)
     optimizer = make_optimizer(network, settings.optimizer)
     progress = run.restore(network, optimizer)
-    return Training(run, settings, accelerator, network, optimizer, progress).go()
+    try:
+        return Training(run, settings, accelerator, network, optimizer, progress).go()
+    except OSError as error:  # metrics and TensorBoard are appended to, not written whole
+        raise_for_disk(error, out)
+        raise
 
 
 class Training:
@@ -88,19 +98,26 @@ class Training:
         self.run, self.settings, self.accelerator, self.progress = run, settings, accelerator, progress
         self.raw = network
         layout = memory_format(settings.network, accelerator.device)
-        self.network, self.optimizer = accelerator.prepare(network.to(memory_format=layout), optimizer)
+        self.network, self.optimizer = accelerator.prepare(
+            network.to(memory_format=layout),  # ty: ignore[no-matching-overload]
+            optimizer,
+        )
         self.relative = run.material.depth == "relative"
         self.scenes = live_scenes(run.material, settings, "train")
         self.tracker = Tracker(run.folder, progress.step, accelerator.is_main_process)
         self.validation = fixed_batches(run.material, settings, accelerator.device)
-        self.length = math.ceil(len(self.scenes) / settings.batch / accelerator.num_processes)
         self.started = time.monotonic() - progress.seconds
+        self.settles_at, self.settled = progress.step + SETTLING_STEPS, math.nan
         self.recent: deque[float] = deque(maxlen=200)
 
     def go(self) -> Path:
         """Take all steps that are left."""
         if self.progress.steps is None:
             self.progress.steps = self._steps_of_budget()
+        if self.progress.step == self.progress.steps:
+            self.tracker.close()
+            TrainingProgress.console.print(f"{self.run.folder} is finished: {self.progress.step:,} steps")
+            return checkpoint.find(self.run.folder)
         if self.progress.step == 0:
             self.say_what_it_does()
             self._validate()
@@ -158,6 +175,7 @@ class Training:
             self.accelerator.clip_grad_norm_(self.network.parameters(), settings.optimizer.clip)
         self.optimizer.step()
         progress.step += 1
+        progress.samples += settings.batch * self.accelerator.num_processes
         bar.advance(float(loss.detach()), settings.batch)
         if progress.step % LOG_EVERY == 0:
             self.tracker.write(self._row("train", parts, bar.samples_per_s))
@@ -166,7 +184,7 @@ class Training:
         step = self.progress.step
         return {
             "step": step,
-            "samples": step * self.settings.batch * self.accelerator.num_processes,
+            "samples": self.progress.samples,
             "seconds": round(time.monotonic() - self.started, 2),
             "kind": kind,
             "loss": {name: round(float(torch.as_tensor(part).detach()), 6) for name, part in parts.items()},
@@ -182,9 +200,9 @@ class Training:
             return
         self.tracker.close()
         raise InputError(
-            f"the loss became {loss:.4g} at step {self.progress.step}: training diverges and was stopped; the last good "
-            f"checkpoint stays in {self.run.folder}. Try --optimizer.learning-rate {self.settings.optimizer.learning_rate / 3:.2g} "
-            "with --fresh or another --out"
+            f"the loss became {loss:.4g} at step {self.progress.step}: training diverges and was stopped; the last "
+            f"good checkpoint stays in {self.run.folder}. Try --optimizer.learning-rate "
+            f"{self.settings.optimizer.learning_rate / 3:.2g} with --fresh or another --out"
         )
 
     def _validate(self, bar: TrainingProgress | None = None) -> None:
@@ -210,7 +228,9 @@ class Training:
 
     def _save(self) -> None:
         """Only finite weights replace what is there."""
-        if not self.accelerator.is_main_process or not all(bool(w.isfinite().all()) for w in self.raw.state_dict().values()):
+        if not self.accelerator.is_main_process or not all(
+            bool(w.isfinite().all()) for w in self.raw.state_dict().values()
+        ):
             return
         self.run.save_checkpoint("last", self.raw, self.progress)
         self.run.save_state(self.raw, self.optimizer, self.progress)
@@ -226,15 +246,15 @@ class Training:
         return None
 
     def _is_timed(self) -> bool:
-        if self.progress.steps is None and self.progress.step == SETTLING_STEPS:
+        if self.progress.steps is None and self.progress.step == self.settles_at:
             self.settled = time.monotonic()
-        return self.progress.steps is None and self.progress.step >= TIMED_STEPS
+        return self.progress.steps is None and self.progress.step >= max(TIMED_STEPS, self.settles_at + 1)
 
     def _freeze_steps(self) -> None:
-        """Turn the minutes that are left into steps; validations take their part. All processes take rank 0's number."""
+        """Turn the minutes left into steps; validations take their part. All processes take rank 0's number."""
         assert self.settings.minutes is not None  # _check saw to it that there is one budget
         now = time.monotonic()
-        per_step = (now - self.settled) / (self.progress.step - SETTLING_STEPS)
+        per_step = (now - self.settled) / (self.progress.step - self.settles_at)
         began = time.monotonic()
         validate(self.raw, self.validation, self.settings.loss, self.relative)
         validating = time.monotonic() - began
@@ -250,7 +270,9 @@ class Training:
         return self.settings.validate_every or max(1, math.ceil(self.progress.steps / VALIDATIONS))
 
 
-def live_scenes(material: Material, settings: TrainSettings, part: Literal["train", "validation", "test"]) -> LiveScenes:
+def live_scenes(
+    material: Material, settings: TrainSettings, part: Literal["train", "validation", "test"]
+) -> LiveScenes:
     """The scenes of one part of the split: training scenes as the settings say, others under the `standard` effects."""
     training = part == "train"
     return LiveScenes(
@@ -269,9 +291,8 @@ def live_scenes(material: Material, settings: TrainSettings, part: Literal["trai
 def fixed_batches(material: Material, settings: TrainSettings, device: torch.device) -> list[Batch]:
     """The validation scenes, composed once and kept."""
     scenes = live_scenes(material, settings, "validation")
-    order = SampleOrder(len(scenes), min(32, len(scenes)), settings.seed)
-    count = max(1, len(scenes) // 32)
-    return [to_float(batch, device) for batch in islice(loader(scenes, order, 0), count)]
+    groups = [range(i, min(i + VALIDATION_BATCH, len(scenes))) for i in range(0, len(scenes), VALIDATION_BATCH)]
+    return [to_float(default_collate([scenes[0, index] for index in group]), device) for group in groups]
 
 
 def memory_format(network: str, device: torch.device) -> torch.memory_format:
@@ -296,7 +317,7 @@ def _accelerator(settings: TrainSettings) -> Accelerator:
     from accelerate.state import AcceleratorState, PartialState
 
     AcceleratorState._reset_state()  # an earlier training of this process may have used another precision
-    auto = settings.precision == "auto" and _has_fast_bf16(PartialState().device)
+    auto = settings.precision == "auto" and _has_fast_bf16(PartialState().device or torch.device("cpu"))
     return Accelerator(mixed_precision="bf16" if auto or settings.precision == "bf16" else "no")
 
 
@@ -310,5 +331,7 @@ def _weights(start: Path, network: str) -> dict[str, torch.Tensor]:
     """The weights of another run, which must be of the same network."""
     source, meta = checkpoint.load(checkpoint.find(start))
     if meta["network"] != network:
-        raise InputError(f"{start} holds a {meta['network']!r} network, not {network!r}; add --network {meta['network']}")
+        raise InputError(
+            f"{start} holds a {meta['network']!r} network, not {network!r}; add --network {meta['network']}"
+        )
     return source.state_dict()

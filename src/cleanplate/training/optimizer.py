@@ -1,4 +1,4 @@
-"""How weights move: AdamW or SGD, and a learning rate that is a pure function of the step, so that nothing of it is stored."""
+"""How weights move: AdamW or SGD, and a learning rate that is a pure function of the step: nothing of it is stored."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def make_optimizer(network: nn.Module, settings: OptimizerSettings) -> torch.opt
 
 
 def rate(step: int, steps: int | None, settings: OptimizerSettings) -> float:
-    """Learning rate at `step` (from 0) of `steps`. While a time budget's `steps` is unknown, one-cycle is warming up."""
+    """Learning rate at `step` (from 0) of `steps`. Until a time budget's `steps` are known, one-cycle warms up."""
     peak = settings.learning_rate
     match settings.schedule:
         case "constant":

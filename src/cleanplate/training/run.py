@@ -4,6 +4,8 @@
     state.safetensors      weights, optimizer and position, written as one file: a stopped run goes on from here
     best / last.safetensors  checkpoints (network/checkpoint.py); best is the best on validation
     metrics.jsonl, tensorboard/, panels/   what the run says while it goes (training/tracking.py)
+
+Metrics and TensorBoard are appended to; every other file is written beside its name and then renamed.
 """
 
 from __future__ import annotations
@@ -17,13 +19,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from cleanplate import __version__
 from cleanplate.network import checkpoint
 from cleanplate.pictures.library import Library, Picture
 from cleanplate.pictures.split import PARTS, Part, part_of
 from cleanplate.pictures.writing import write_atomically
-from cleanplate.training.optimizer import optimizer_tensors, restore_optimizer
 from cleanplate.settings import TrainSettings
+from cleanplate.training.optimizer import optimizer_tensors, restore_optimizer
 from cleanplate.types import InputError
 
 STATE = "state.safetensors"
@@ -34,6 +35,7 @@ class Progress:
     """How far a run is. steps: the whole budget, None while a time budget is still being timed."""
 
     step: int = 0
+    samples: int = 0
     steps: int | None = None
     seconds: float = 0.0
     best: float | None = None
@@ -51,9 +53,7 @@ class Material:
     def listing(self) -> dict[str, Any]:
         """JSON-able: what was in which part, by name, fingerprint and group."""
         return {
-            kind: {
-                part: {p.name: {"sha256": p.sha256, "group": p.group} for p in pictures[part]} for part in PARTS
-            }
+            kind: {part: {p.name: {"sha256": p.sha256, "group": p.group} for p in pictures[part]} for part in PARTS}
             for kind, pictures in (("plates", self.plates), ("cutouts", self.cutouts))
         }
 
@@ -84,7 +84,7 @@ class Run:
         self.folder, self.config, self.material = folder, config, material
         if fresh and (folder / "config.json").is_file():
             shutil.rmtree(folder)
-        whole = json.loads(json.dumps({"version": __version__, **config, "pictures": material.listing()}))
+        whole = json.loads(json.dumps({"version": checkpoint.version(), **config, "pictures": material.listing()}))
         if (folder / "config.json").is_file():
             _same(folder, json.loads((folder / "config.json").read_text()), whole)
         else:
@@ -114,9 +114,9 @@ class Run:
             "pictures": self.material.listing(),
             "depth": self.material.depth,
             "step": progress.step,
-            "samples": progress.step * self.config["settings"]["batch"],
+            "samples": progress.samples,
             "seconds": round(progress.seconds, 1),
-            "version": __version__,
+            "version": checkpoint.version(),
         }
         checkpoint.save(self.folder / f"{name}.safetensors", network, meta)
 

@@ -56,7 +56,7 @@ class Tracker:
                 row = json.loads(line)
             except json.JSONDecodeError:  # the half-written last line of a killed run
                 continue
-            if 0 < step and row["step"] <= step:
+            if step > 0 and row["step"] <= step:
                 kept.append(line + "\n")
         write_atomically(self.path, "".join(kept).encode())
 

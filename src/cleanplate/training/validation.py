@@ -1,4 +1,4 @@
-"""Validation: the same composed scenes of pictures that do not train, under the fixed `standard` effects, every time."""
+"""Validation: the same composed scenes of pictures not trained on, under the fixed `standard` effects, every time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def validate(
     network: nn.Module, batches: Iterable[Batch], settings: LossSettings, relative: bool
-) -> dict[str, dict[str, float | None]]:
+) -> dict[str, dict[str, Any]]:
     """{"loss": parts and total, "mask": scores, "depth": aligned scores} over the batches; None where undefined."""
     network.eval()
     sums: list[dict[str, float]] = []

@@ -1,0 +1,30 @@
+"""With CLEANPLATE_SKIP_NOTHING=1 in the environment a skipped test is a failed one: nothing stays untested unnoticed.
+
+Two things may still be missing, because nobody can install them: a GPU, and the corpus beside the checkout.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+CORPUS = Path(__file__).parents[2] / "shared" / "data"
+
+
+def may_be_skipped(reason: str) -> bool:
+    """Whether the reason of a skip names something that cannot be installed."""
+    return "CUDA" in reason or (str(CORPUS) in reason and not CORPUS.is_dir())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):  # noqa: ARG001
+    """Fail what was skipped and need not have been."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("CLEANPLATE_SKIP_NOTHING") == "1":
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if not may_be_skipped(reason):
+            report.outcome = "failed"
+            report.longrepr = f"{item.nodeid} was skipped, and CLEANPLATE_SKIP_NOTHING is 1: {reason}"
+    return report
