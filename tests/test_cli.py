@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 from dataclasses import fields
@@ -12,6 +14,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+import tyro
 from PIL import Image as Pillow
 
 import cleanplate
@@ -147,7 +150,7 @@ def test_predict_and_report_from_the_command_line(
     assert [entry["error"] is None for entry in entries] == [True, False]
     (run / "config.json").write_text("{}")
     assert cli.main(["report", str(run)]) == 0
-    assert capsys.readouterr().out.strip() == str(run / "report.html")
+    assert str(run / "report.html") in capsys.readouterr().out.replace("\n", "")
     assert "data:image/jpeg" in (run / "report.html").read_text()
 
 
@@ -159,3 +162,24 @@ def test_three_lines_of_python(run: Path, tmp_path: Path) -> None:
     assert prediction.depth is not None
     with pytest.raises(InputError, match="plate"):
         model.predict(plate, np.zeros((9, 9, 3), np.uint8))
+
+
+def documented_commands() -> list[str]:
+    """Every command line that the README and the documentation show."""
+    root = Path(__file__).parents[1]
+    text = "\n".join(path.read_text() for path in (root / "README.md", *sorted((root / "docs").glob("*.md"))))
+    verbs = "|".join(sorted(field.__name__.lower() for field in get_args_of_verbs()))
+    return sorted(set(re.findall(rf"^(?: {{4}})?(?:\.venv/bin/)?cleanplate ((?:{verbs}) .*)$", text, re.MULTILINE)))
+
+
+def get_args_of_verbs() -> list[type]:
+    """The verbs' dataclasses."""
+    return [get_args(annotated)[0] for annotated in get_args(cli.Verb)]
+
+
+def test_documented_commands_are_understood() -> None:
+    commands = documented_commands()
+    assert len(commands) > 12
+    for line in commands:
+        verb = tyro.cli(cli.Verb, args=shlex.split(line))
+        assert type(verb).__name__.lower() == line.split()[0]

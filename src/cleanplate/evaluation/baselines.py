@@ -11,8 +11,7 @@ Masks:
   255, seeded), then the frames in order. They go on learning from the frames, mog2 at a rate of 0.01 and knn at
   0.1, so that they follow the light; what stands still for about ten frames fades into their background. Pixels that
   they call shadow (127) count as background. Noise, times and rates were chosen in their favour, on a road with true
-  masks: F1 0.72 and 0.80 there (a plate without noise, shown 100 times, at default rates: 0.25 and 0.49). A rate of 0
-  would not freeze knn: OpenCV (4.x) then takes its fastest one.
+  masks. A rate of 0 would not freeze knn: OpenCV then takes its fastest one.
 
 Depths:
 

@@ -11,8 +11,10 @@ place in it join every position, so the answer anywhere depends on the picture e
 from a large plain object.
 
 The way back up answers at every scale: the mask's logit and ln z of 1/16, 1/8 and 1/4 resolution are enlarged and added
-up, as in a Laplacian pyramid (Burt and Adelson, 1983), and the last map adds four sub-pixels per position (pixel
-shuffle), so nothing runs at full resolution, and depth, which is smooth, need not squeeze through the finest maps.
+up, as in a Laplacian pyramid (Burt and Adelson, 1983), so that depth, which is smooth, need not squeeze through the
+finest maps. The last map, at 1/2, sees the plain difference of the two pictures, folded so that every position holds
+its four pixels (pixel unshuffle), and adds four sub-pixels to each answer (pixel shuffle): no layer runs at full
+resolution, and edges are as sharp as the pictures.
 
 The plate's depth, where known, enters twice: as features by its own stem, (scaled ln z, share of known pixels), and as
 an answer: where nothing stands in front it *is* the depth, so the network says per pixel how far to trust it.
@@ -36,7 +38,7 @@ STRIDE = 32
 """Pictures are padded to a multiple of this inside, by repeating their border."""
 
 Features = tuple[Tensor, ...]
-"""A picture's maps at 1/2, 1/4, 1/8 and 1/16 of its (padded) size."""
+"""A picture (padded, less its usual mean) and its maps at 1/2, 1/4, 1/8 and 1/16."""
 
 
 def conv(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Sequential:
@@ -114,6 +116,7 @@ class PlateNet(nn.Module):
         growths: tuple[int, int, int] = (8, 16, 32),
         layers: int = 2,
         fused: tuple[int, int, int, int] = (12, 24, 48, 128),
+        fine: int = 16,
         prior: int = 8,
     ) -> None:
         super().__init__()
@@ -128,10 +131,11 @@ class PlateNet(nn.Module):
         self.settle = conv(2 * fused[3], fused[3])
         upwards = fused[::-1]
         self.shrink = nn.ModuleList(conv(low, high, size=1) for low, high in pairwise(upwards))
-        self.join = nn.ModuleList(conv(2 * width, width) for width in upwards[1:])
+        self.join = nn.ModuleList(conv(2 * width, width) for width in upwards[1:3])
+        self.join.append(conv(2 * fused[0] + 3 * 4, fine))
         rough = [nn.Conv2d(width, 2, 1) for width in upwards[:3]]
         self.rough = nn.ModuleList(rough)
-        self.head = nn.Conv2d(fused[0], 3 * 4, 3, padding=1)
+        self.head = nn.Conv2d(fine, 3 * 4, 3, padding=1)
         with torch.no_grad():
             for layer in (*rough, self.head):
                 layer.weight.mul_(0.3)
@@ -140,29 +144,31 @@ class PlateNet(nn.Module):
 
     def encode(self, picture: Float[Tensor, "b 3 h w"]) -> Features:
         """RGB in 0..1 -> the picture's features, for `decode`. Do this once for a plate that serves many frames."""
-        return self.encoder(_pad(picture) - self.mean)
+        centred = _pad(picture) - self.mean
+        return centred, *self.encoder(centred)
 
     def decode(
         self, plate: Features, frame: Features, plate_depth: Float[Tensor, "b 1 h w"] | None, size: tuple[int, int]
     ) -> Output:
         """Features of both pictures (and the plate's depth in metres, 0 = unknown) -> Output at `size` (h, w)."""
-        priors = self._prior(plate_depth, frame[0])
+        priors = self._prior(plate_depth, frame[1])
         fused = []
-        for i, (p, f) in enumerate(zip(plate, frame, strict=True)):
-            p = p.expand_as(f)
-            fused.append(self.fuse[i](torch.cat((f, p, (f - p).abs(), *priors[i]), dim=1)))
+        for fuse, p, f, prior in zip(self.fuse, plate[1:], frame[1:], priors, strict=True):
+            fused.append(fuse(torch.cat((f, p.expand_as(f), (f - p).abs(), *prior), dim=1)))
+        fused[0] = torch.cat((fused[0], F.pixel_unshuffle((frame[0] - plate[0]).abs(), 2).to(fused[0].dtype)), dim=1)
         x = self.settle(self.context(fused[3]))
         rough = self.rough[0](x)
         for i, (shrink, join) in enumerate(zip(self.shrink, self.join, strict=True)):
             x = join(torch.cat((_twice(shrink(x)), fused[2 - i]), dim=1))
             rough = _smoothly_twice(rough) + (self.rough[i + 1](x) if i < 2 else 0)
-        fine = F.pixel_shuffle(self.head(x), 2)
-        answer = (_smoothly_twice(rough) + fine[:, :2])[:, :, : size[0], : size[1]]
-        log_depth = answer[:, 1:2]
+        # Splits, not slices: the gradient of a slice is a full map of zeros.
+        fine = _cut(F.pixel_shuffle(self.head(x), 2), size).split(1, dim=1)
+        smooth = _cut(_smoothly_twice(rough), size).split(1, dim=1)
+        log_depth = smooth[1] + fine[1]
         if plate_depth is not None:
-            trust = fine[:, 2:3, : size[0], : size[1]].sigmoid() * (plate_depth > 0)
+            trust = fine[2].sigmoid() * (plate_depth > 0)
             log_depth = log_depth + trust * (plate_depth.clamp(NEAR_M, FAR_M).log() - log_depth)
-        return Output(answer[:, 0:1], log_depth)
+        return Output(smooth[0] + fine[0], log_depth)
 
     def forward(
         self,
@@ -171,11 +177,10 @@ class PlateNet(nn.Module):
         plate_depth: Float[Tensor, "b 1 h w"] | None = None,
     ) -> Output:
         """plate, frame: RGB in 0..1, any size from 1x1, the same for both. plate_depth: metres, 0 = unknown."""
-        both = self.encode(torch.cat((plate, frame)))
-        b = len(plate)
-        return self.decode(
-            tuple(m[:b] for m in both), tuple(m[b:] for m in both), plate_depth, (frame.shape[-2], frame.shape[-1])
-        )
+        # One pass for both, then chunks rather than slices, as in `decode`.
+        maps = [both.chunk(2) for both in self.encode(torch.cat((plate, frame)))]
+        plates, frames = (tuple(pair[i] for pair in maps) for i in (0, 1))
+        return self.decode(plates, frames, plate_depth, (frame.shape[-2], frame.shape[-1]))
 
     def _prior(self, depth: Tensor | None, half: Tensor) -> tuple[tuple[Tensor, ...], ...]:
         """The plate's depth as maps at 1/2 and 1/4; where nothing is known, both channels are 0."""
@@ -211,3 +216,8 @@ def _pad(x: Tensor) -> Tensor:
     height, width = x.shape[-2:]
     down, right = -height % STRIDE, -width % STRIDE
     return F.pad(x, (0, right, 0, down), mode="replicate") if down or right else x
+
+
+def _cut(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Undo `_pad`."""
+    return x if tuple(x.shape[-2:]) == size else x[:, :, : size[0], : size[1]]

@@ -28,6 +28,7 @@ from cleanplate.pictures.library import open_library
 from cleanplate.pictures.writing import raise_for_disk
 from cleanplate.scenes.dataset import Batch, LiveScenes, SampleOrder, loader, to_float
 from cleanplate.settings import TrainSettings, with_preset
+from cleanplate.training.device import make_accelerator, memory_format
 from cleanplate.training.optimizer import make_optimizer, rate
 from cleanplate.training.progress import TrainingProgress
 from cleanplate.training.run import Material, Progress, Run, make_config, sort_pictures
@@ -62,7 +63,7 @@ def train(
     """
     settings = with_preset(settings, preset)
     _check(settings)
-    accelerator = _accelerator(settings)
+    accelerator = make_accelerator(settings.precision)
     material = sort_pictures(
         open_library(plates, "plates", strict), open_library(cutouts, "cutouts", strict), settings.seed
     )
@@ -295,36 +296,16 @@ def fixed_batches(material: Material, settings: TrainSettings, device: torch.dev
     return [to_float(default_collate([scenes[0, index] for index in group]), device) for group in groups]
 
 
-def memory_format(network: str, device: torch.device) -> torch.memory_format:
-    """Channels last where it is faster: on GPUs, and for the wide layers of the originals; not for PlateNet on a CPU,
-
-    whose many small batch norms run several times slower in that layout (torch 2.13)."""
-    return torch.contiguous_format if network == "platenet" and device.type == "cpu" else torch.channels_last
-
-
 def _check(settings: TrainSettings) -> None:
     budgets = [name for name in ("samples", "epochs", "minutes") if getattr(settings, name) is not None]
     if len(budgets) != 1:
         given = " and ".join(f"--{b}" for b in budgets) or "none"
         raise InputError(f"one budget is needed, {given} given; say one of --samples N, --epochs N, --minutes N")
-    for name in (*budgets, "batch", "size"):
+    if settings.batch < 2:
+        raise InputError(f"--batch must be at least 2 (batch norm compares samples), got {settings.batch}")
+    for name in (*budgets, "size"):
         if getattr(settings, name) <= 0:
             raise InputError(f"--{name} must be above 0, got {getattr(settings, name)}")
-
-
-def _accelerator(settings: TrainSettings) -> Accelerator:
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState, PartialState
-
-    AcceleratorState._reset_state()  # an earlier training of this process may have used another precision
-    auto = settings.precision == "auto" and _has_fast_bf16(PartialState().device or torch.device("cpu"))
-    return Accelerator(mixed_precision="bf16" if auto or settings.precision == "bf16" else "no")
-
-
-def _has_fast_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
 
 
 def _weights(start: Path, network: str) -> dict[str, torch.Tensor]:
