@@ -1,12 +1,16 @@
-"""The README's picture: held-out pairs of the sample as a run sees them. `python tools/readme_picture.py RUN PICTURE`."""
+"""The README's picture: held-out pairs of the sample as a run sees them.
+
+python tools/readme_picture.py RUN PICTURE
+"""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-import cleanplate
 import numpy as np
+
+import cleanplate
 from cleanplate.pictures.draw import colour_depth, grey, sheet
 from cleanplate.pictures.frames import read_image, write_image
 from cleanplate.pictures.library import sample_folder

@@ -146,8 +146,8 @@ class Evaluate:
     """Measure the four cells beside --pairs too; without --pairs they are measured anyway."""
     scenes: int = 200
     """Composed scenes per cell."""
-    size: int | None = None
-    """Side of the composed scenes, pixels; by default the run's."""
+    size: int = 224
+    """Side of the composed scenes, pixels."""
     plate_depth: bool = False
     """Give the model the plate's depth where it is known."""
     baselines: bool = True

@@ -32,6 +32,9 @@ from cleanplate.pictures.pairs import Pair, PairPixels, open_pairs, read_pair
 from cleanplate.pictures.writing import write_atomically
 from cleanplate.types import InputError
 
+SCENE_SIZE = 224
+"""Side of composed scenes, pixels, whatever the run trained at, so that all runs are judged on the same scenes."""
+
 MIN_SIZE = 16
 """Smallest side of composed scenes, pixels: under 11 there is no window for SSIM."""
 
@@ -44,7 +47,7 @@ def evaluate(
     cutouts: Sequence[Path] = (),
     cells: bool = False,
     scenes: int = 200,
-    size: int | None = None,
+    size: int = SCENE_SIZE,
     plate_depth: bool = False,
     baselines: bool = True,
     json: Path | None = None,
@@ -57,7 +60,7 @@ def evaluate(
     from cleanplate.inference.predictor import load
 
     with_cells = bool(cells or plates or cutouts or pairs is None)
-    if size is not None and size < MIN_SIZE:
+    if size < MIN_SIZE:
         raise InputError(f"scenes of {size} px are too small to judge: give --size {MIN_SIZE} or more")
     predictor = load(model)
     config = predictor.meta["config"]
@@ -79,7 +82,7 @@ def evaluate(
                 open_library(list(given) or run[kind], kind)
                 for kind, given in (("plates", plates), ("cutouts", cutouts))
             ]
-            composed: dict[str, Any] = {"scenes": scenes, "size": size or int(config["settings"]["size"])}
+            composed: dict[str, Any] = {"scenes": scenes, "size": size}
             _merge(result, measure_cells(predictor, *opened, **composed, **options))
     if "baselines" in result:
         result["baselines"] = {name: result["baselines"][name] for name in NAMES if name in result["baselines"]}
@@ -95,7 +98,7 @@ def measure_cells(
     cutouts: Library,
     *,
     scenes: int = 200,
-    size: int = 128,
+    size: int = SCENE_SIZE,
     seed: int = 0,
     plate_depth: bool = False,
     baselines: bool = True,

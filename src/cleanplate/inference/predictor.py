@@ -4,7 +4,8 @@ Contract: `predict(plate, frame)` gives alpha 0..1 and depth (metres where the t
 the frame's size. The network works at the frame's size up to `working_side` pixels on the longer side; larger pictures
 are box-averaged down to that (aspect kept), and what comes out is interpolated back: alpha and ln z bilinearly, so that
 depth between two pixels is their geometric mean, as it was trained. A plate's depth is picked, not averaged, on the way
-down: between near and far lies a distance at which nothing stands.
+down: between near and far lies a distance at which nothing stands. Pictures with more pixels than the training scenes
+had are looked at a second time at that size, for the depth (see `_depth_size`).
 
 The plate's features do not depend on the frame. A network that has `encode` and `decode` (ours) therefore looks at a
 plate once; the next frames of the same plate cost one encoding instead of two.
@@ -12,6 +13,7 @@ plate once; the next frames of the same plate cost one encoding instead of two.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -38,6 +40,9 @@ Source = np.ndarray | Pillow.Image | PathLike[str] | str
 DepthSource = np.ndarray | PathLike[str] | str
 """A depth map: float metres [h, w], 0 = unknown, or the path of a file of it."""
 
+SIZES_KEPT = 4
+"""A plate's features are kept for so many sizes: one for the mask and one for the depth, per size of frames."""
+
 WORKING_SIDE = 320
 """Longest side, in pixels, at which the network looks at a picture unless told otherwise."""
 
@@ -47,11 +52,11 @@ LUMA = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True)
 class _Seen:
-    """The plate of the last prediction (a copy of its pixels), at which working size, and its features."""
+    """The plate of the last prediction (a copy of its pixels), and its features at each working size."""
 
     plate: np.ndarray
-    size: tuple[int, int]
-    features: Any
+    features: dict[tuple[tuple[int, int], tuple[int, int]], Any]
+    """By the size at which the network looks, and the frame's size, to which the plate was stretched."""
 
 
 class Predictor:
@@ -108,22 +113,44 @@ class Predictor:
         with torch.inference_mode():
             output = self._look(plate_pixels, frame_pixels, working, prior)
             alpha = _enlarge(torch.sigmoid(output.mask_logits), (height, width))
-            depth = None if self.depth_kind == "none" else _enlarge(output.log_depth, (height, width)).exp()
-        return Prediction(_array(alpha), None if depth is None else _array(depth))
+            if self.depth_kind == "none":
+                return Prediction(_array(alpha), None)
+            log_depth = _enlarge(output.log_depth, (height, width))
+            scaled = self._depth_size(working)
+            if scaled != working:
+                again = None if plate_depth is None else self._prior(plate_depth, _size(plate_pixels), scaled, fit)
+                coarse = _enlarge(self._look(plate_pixels, frame_pixels, scaled, again).log_depth, (height, width))
+                # With the plate's depth, the finer look already has it, sharply, wherever nothing stands in front.
+                log_depth = coarse if again is None else torch.lerp(log_depth, coarse, alpha)
+        return Prediction(_array(alpha), _array(log_depth.exp()))
+
+    def _depth_size(self, working: tuple[int, int]) -> tuple[int, int]:
+        """Where the network judges depth: as many pixels as its training scenes had, or the working size if smaller.
+
+        Edges are found better the more pixels there are, but how far things are is read off their size, which the
+        network knows at the scale it was trained on.
+        """
+        trained = self.meta.get("config", {}).get("settings", {}).get("size")
+        scale = min(1.0, trained / math.sqrt(working[0] * working[1])) if trained else 1.0
+        return max(1, round(working[0] * scale)), max(1, round(working[1] * scale))
 
     def _look(self, plate: np.ndarray, frame: np.ndarray, working: tuple[int, int], prior: Tensor | None) -> Output:
         """The network's answer at the working size; the plate's features are kept if it can encode a picture alone."""
-        seen = self._seen
+        if self._seen is None or not _same(self._seen.plate, plate):
+            self._seen = _Seen(plate.copy(), {})
+        features = self._seen.features
         encodes = hasattr(self.network, "encode")
-        if seen is None or seen.size != working or not _same(seen.plate, plate):
+        size = working, _size(frame)
+        if size not in features:
             tensor = self._tensor(plate, working, stretch=_size(frame))
+            while len(features) >= SIZES_KEPT:
+                features.pop(next(iter(features)))
             # A network that only sees both pictures at once keeps the scaled plate itself.
-            seen = _Seen(plate.copy(), working, self.network.encode(tensor) if encodes else tensor)
-            self._seen = seen
+            features[size] = self.network.encode(tensor) if encodes else tensor
         tensor = self._tensor(frame, working)
         if encodes:
-            return self.network.decode(seen.features, self.network.encode(tensor), prior, working)
-        return self.network(seen.features, tensor, prior)
+            return self.network.decode(features[size], self.network.encode(tensor), prior, working)
+        return self.network(features[size], tensor, prior)
 
     def _tensor(self, picture: np.ndarray, working: tuple[int, int], stretch: tuple[int, int] | None = None) -> Tensor:
         """A picture as [1, 3, h, w] in 0..1 at the working size, by way of the size it is stretched to."""

@@ -1,6 +1,6 @@
 """Folding: at inference a convolution followed by batch norm is one convolution with other weights and a bias.
 
-    norm(conv(x)) = g (w * x - m) / sqrt(v + e) + b = (g w / sqrt(v + e)) * x + (b - g m / sqrt(v + e))
+norm(conv(x)) = g (w * x - m) / sqrt(v + e) + b = (g w / sqrt(v + e)) * x + (b - g m / sqrt(v + e))
 """
 
 from __future__ import annotations
