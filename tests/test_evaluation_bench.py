@@ -88,9 +88,9 @@ def test_a_ratio_above_one_means_ours_is_faster(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(Clock, "medians", lambda *_: [0.01, 0.5])
     assert [figure.value for figure in bench_module.inference(Clock(1))] == [pytest.approx(50)] * 2
     training = list(bench_module.training(Clock(1)))
-    assert training[0].value == pytest.approx((16 / 0.01) / (2 / 0.5))
-    assert training[0].ours == pytest.approx(1600)
-    assert training[0].other == pytest.approx(4)
+    assert training[0].value == pytest.approx((bench_module.OURS_BATCH / 0.01) / (bench_module.ORIGINAL_BATCH / 0.5))
+    assert training[0].ours == pytest.approx(bench_module.OURS_BATCH / 0.01)
+    assert training[0].other == pytest.approx(bench_module.ORIGINAL_BATCH / 0.5)
 
 
 @pytest.mark.parametrize(("rounds", "threads"), [(0, None), (1, 0)])

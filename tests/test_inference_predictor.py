@@ -113,6 +113,37 @@ def test_a_plate_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(seen) == 4 + 2
 
 
+class Sized(torch.nn.Module):
+    """Says how large the pictures are that it is shown: ln depth is their height in pixels."""
+
+    def forward(self, plate: torch.Tensor, frame: torch.Tensor, plate_depth: torch.Tensor | None) -> Output:
+        logits = ((plate - frame).abs().sum(1, keepdim=True) - 0.3) * 40
+        height = torch.full_like(logits, float(np.log(plate.shape[-2])))
+        if plate_depth is not None:
+            height = torch.where(plate_depth > 0, plate_depth.clamp(min=0.01).log(), height)
+        return Output(logits, height)
+
+
+def test_depth_is_judged_at_the_scale_of_the_training() -> None:
+    """A 4:3 picture with more pixels than the training's 100 x 100 is looked at with as many, for its depth alone."""
+    trained = META | {"config": {"settings": {"size": 100}}}
+    model = Predictor(Sized(), trained, device="cpu")
+    large, small = pixels(240, 320), pixels(60, 80)
+    assert model.predict(large, large).depth == pytest.approx(87, rel=1e-4), "87 x 115 is 100 x 100 in 4:3"
+    assert model.predict(small, small).depth == pytest.approx(60, rel=1e-4), "never enlarged"
+    frame = large.copy()
+    frame[100:140, 100:140] = 255 - frame[100:140, 100:140] // 2
+    found = model.predict(large, frame)
+    assert set(np.unique(found.alpha.round(3))) >= {0.0, 1.0}, "the mask is found at full size"
+    # Given the plate's depth, the full look answers where nothing stands: 7 m is there, unknown (0) in the corner.
+    prior = np.full((240, 320), 7, np.float32)
+    prior[:60, :60] = 0
+    answered = model.predict(large, large, prior).depth
+    assert answered is not None
+    assert answered[200, 200] == pytest.approx(7, rel=1e-3)
+    assert answered[10, 10] == pytest.approx(240, rel=1e-2), "the fine look's own answer outside the foreground"
+
+
 def test_large_pictures_are_averaged_down_and_come_back_in_place() -> None:
     model = Predictor(Difference(), META, working_side=100, device="cpu")
     plate = pixels(300, 400)

@@ -113,11 +113,16 @@ def test_a_run_leaves_checkpoints_metrics_panels_and_tensorboard(pictures, tmp_p
     assert set(PANELS) <= set(board.Tags()["images"])
 
 
-def test_training_learns(pictures, tmp_path) -> None:
-    run(tmp_path, pictures, replace(SMALL, samples=1200, batch=8, effects="standard"))
-    validations = rows(tmp_path, "validation")
-    assert validations[-1]["mask"]["iou"] > 0.5 > validations[0]["mask"]["iou"]
-    assert validations[-1]["loss"]["depth"] < 0.7 * validations[0]["loss"]["depth"]
+def test_training_learns(tmp_path) -> None:
+    """Seconds of the packaged sample: most of what stands in front of rooms that never trained is found."""
+    flags = ["--out", str(tmp_path), *"--size 64 --samples 3200 --batch 16 --validation-scenes 32".split()]
+    command = [sys.executable, "-m", "cleanplate", "train", *flags, "--validate-every", "1000"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "the packaged sample" in done.stderr
+    first, last = rows(tmp_path, "validation")
+    assert last["mask"]["iou"] > 0.35 > first["mask"]["iou"]
+    assert last["loss"]["depth"] < 0.8 * first["loss"]["depth"]
 
 
 def test_loss_maps_darken_on_one_scale() -> None:
