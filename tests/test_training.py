@@ -115,8 +115,8 @@ def test_a_run_leaves_checkpoints_metrics_panels_and_tensorboard(pictures, tmp_p
 
 def test_training_learns(tmp_path) -> None:
     """Seconds of the packaged sample: most of what stands in front of rooms that never trained is found."""
-    flags = ["--out", str(tmp_path), *"--size 64 --samples 3200 --batch 16 --validation-scenes 32".split()]
-    command = [sys.executable, "-m", "cleanplate", "train", *flags, "--validate-every", "1000"]
+    flags = "--size 64 --samples 3200 --batch 16 --validation-scenes 32 --validate-every 1000"
+    command = [sys.executable, "-m", "cleanplate", "train", "--out", str(tmp_path), *flags.split()]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "the packaged sample" in done.stderr
