@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from cleanplate.network import checkpoint
 from cleanplate.network.build import build
+from cleanplate.network.drawing import draw_network
 from cleanplate.network.fold import folded
 from cleanplate.network.original import Original, OriginalSmall
 from cleanplate.network.platenet import PlateNet
@@ -145,11 +148,13 @@ def test_summary_counts_what_torch_counts(tmp_path, capsys) -> None:
         found = summarise(name, 64)
         assert found.flops == flops(name, 64) == sum(row.flops for row in found.layers)
         assert found.parameters == sum(row.parameters for row in found.layers) == count(build(name))
-    summary("platenet", 64, tmp_path / "net.svg", tmp_path / "net.json")
-    assert "parameters" in capsys.readouterr().out
+    found = summary("platenet", 64, tmp_path / "net.json")
+    assert f"{found.parameters:,} parameters" in capsys.readouterr().out
+    assert json.loads((tmp_path / "net.json").read_text())["flops"] == found.flops
+    draw_network(found, tmp_path / "net.svg")
     assert "<svg" in (tmp_path / "net.svg").read_text()
     with pytest.raises(InputError, match=r"\.svg"):
-        summary("platenet", 64, tmp_path / "net.txt")
+        draw_network(found, tmp_path / "net.txt")
 
 
 def test_checkpoint_round_trip(net: PlateNet, tmp_path) -> None:

@@ -110,7 +110,11 @@ class Summary:
     def run(self) -> None:
         from cleanplate.network.summary import summary
 
-        summary(self.network, self.size, self.draw, self.json)
+        found = summary(self.network, self.size, self.json)
+        if self.draw is not None:
+            from cleanplate.network.drawing import draw_network
+
+            draw_network(found, self.draw)
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from cleanplate.network.summary import Row, Summary
 from cleanplate.pictures.writing import write_atomically
 from cleanplate.types import InputError
-
-if TYPE_CHECKING:
-    from cleanplate.network.summary import Row, Summary
 
 COLOURS = ("#4477aa", "#66ccee", "#228833", "#ccbb44", "#ee6677", "#aa3377", "#bbbbbb", "#44aa99", "#882255")
 GAP, WIDEST = 0.5, 2.4

@@ -61,17 +61,12 @@ def summarise(name: str, size: int) -> Summary:
     return Summary(name, size, parameters, counter.get_total_flops(), tuple(rows))
 
 
-def summary(name: str, size: int, draw: Path | None = None, json: Path | None = None) -> Summary:
-    """Print the summary; draw the architecture into a picture; write the figures as JSON ("-" = standard output)."""
+def summary(name: str, size: int, json: Path | None = None) -> Summary:
+    """Print the summary; write the figures as JSON ("-" = standard output)."""
     found = summarise(name, size)
     console = Console(stderr=json == Path("-"))
     console.print(_table(found))
     console.print(f"{found.parameters:,} parameters, {found.flops / 1e9:.3f} GFLOP per pair of {size}x{size} pictures")
-    if draw is not None:
-        from cleanplate.network.drawing import draw_network
-
-        draw_network(found, draw)
-        console.print(f"drawn: {draw}")
     if json is not None:
         text = jsonlib.dumps(asdict(found), indent=1)
         print(text) if json == Path("-") else write_atomically(json, text.encode())
