@@ -19,19 +19,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
-from torch.utils.data import default_collate
 
 from cleanplate.measures import losses
 from cleanplate.network import checkpoint
 from cleanplate.network.build import build
 from cleanplate.pictures.library import open_library
 from cleanplate.pictures.writing import raise_for_disk
-from cleanplate.scenes.dataset import Batch, LiveScenes, SampleOrder, loader, to_float
+from cleanplate.scenes.dataset import Batch, SampleOrder, loader, to_float
 from cleanplate.settings import TrainSettings, with_preset
 from cleanplate.training.device import make_accelerator, memory_format
+from cleanplate.training.material import fixed_batches, live_scenes, sort_pictures
 from cleanplate.training.optimizer import make_optimizer, rate
 from cleanplate.training.progress import TrainingProgress
-from cleanplate.training.run import Material, Progress, Run, make_config, sort_pictures
+from cleanplate.training.run import Progress, Run, make_config
 from cleanplate.training.tracking import Tracker
 from cleanplate.training.validation import score, validate
 from cleanplate.types import InputError
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 TIMED_STEPS, SETTLING_STEPS = 50, 10
 """A time budget times this many steps, leaving out the first few, in which pictures are decoded and caches fill."""
-VALIDATIONS, VALIDATION_BATCH = 10, 32
+VALIDATIONS = 10
 LOG_EVERY, SAVE_SECONDS = 20, 60.0
 PANEL_SCENES = 6
 
@@ -269,31 +269,6 @@ class Training:
     def _validate_every(self) -> int:
         assert self.progress.steps is not None
         return self.settings.validate_every or max(1, math.ceil(self.progress.steps / VALIDATIONS))
-
-
-def live_scenes(
-    material: Material, settings: TrainSettings, part: Literal["train", "validation", "test"]
-) -> LiveScenes:
-    """The scenes of one part of the split: training scenes as the settings say, others under the `standard` effects."""
-    training = part == "train"
-    return LiveScenes(
-        material.plates[part],
-        material.cutouts[part],
-        size=settings.size,
-        plan=settings.plan,
-        effects=settings.effects if training else "standard",
-        seed=settings.seed if training else settings.seed + 1,
-        scenes=settings.scenes if training else settings.validation_scenes,
-        greyscale=settings.greyscale,
-        prior_share=0.5 if training else 0.0,
-    )
-
-
-def fixed_batches(material: Material, settings: TrainSettings, device: torch.device) -> list[Batch]:
-    """The validation scenes, composed once and kept."""
-    scenes = live_scenes(material, settings, "validation")
-    groups = [range(i, min(i + VALIDATION_BATCH, len(scenes))) for i in range(0, len(scenes), VALIDATION_BATCH)]
-    return [to_float(default_collate([scenes[0, index] for index in group]), device) for group in groups]
 
 
 def _check(settings: TrainSettings) -> None:

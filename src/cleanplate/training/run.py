@@ -20,10 +20,9 @@ import torch
 from torch import nn
 
 from cleanplate.network import checkpoint
-from cleanplate.pictures.library import Library, Picture
-from cleanplate.pictures.split import PARTS, Part, part_of
 from cleanplate.pictures.writing import write_atomically
 from cleanplate.settings import TrainSettings
+from cleanplate.training.material import Material
 from cleanplate.training.optimizer import optimizer_tensors, restore_optimizer
 from cleanplate.types import InputError
 
@@ -40,41 +39,6 @@ class Progress:
     seconds: float = 0.0
     best: float | None = None
     """Validation score of the best checkpoint so far; larger is better."""
-
-
-@dataclass(frozen=True)
-class Material:
-    """The pictures of a run by part of the split, and what kind of depth they teach."""
-
-    plates: dict[Part, tuple[Picture, ...]]
-    cutouts: dict[Part, tuple[Picture, ...]]
-    depth: str
-
-    def listing(self) -> dict[str, Any]:
-        """JSON-able: what was in which part, by name, fingerprint and group."""
-        return {
-            kind: {part: {p.name: {"sha256": p.sha256, "group": p.group} for p in pictures[part]} for part in PARTS}
-            for kind, pictures in (("plates", self.plates), ("cutouts", self.cutouts))
-        }
-
-
-def sort_pictures(plates: Library, cutouts: Library, seed: int) -> Material:
-    """Split both libraries; raises InputError when nothing can be validated, or metric and relative depth are mixed."""
-    parts = {"plates": part_of(plates, seed), "cutouts": part_of(cutouts, seed)}
-    for kind, part in parts.items():
-        if not part["validation"]:
-            count = sum(len(p) for p in part.values())
-            raise InputError(
-                f"{count} {kind} of {len({p.group for ps in part.values() for p in ps})} groups are too few to train "
-                f"and validate on different ones; give at least 3 {kind} that do not share a group (pictures.json)"
-            )
-    kinds = {"relative" if p.depth_unit_m is None else "metric" for p in plates.pictures if p.depth_path}
-    if len(kinds) > 1:
-        raise InputError(
-            "some plates have depth in metres and some relative depth; train on one kind: leave out a folder, or "
-            "state depth_unit_m in each folder's pictures.json"
-        )
-    return Material(parts["plates"], parts["cutouts"], kinds.pop() if kinds else "none")
 
 
 class Run:
