@@ -87,6 +87,9 @@ class Train:
     settings: Annotated[TrainSettings, tyro.conf.arg(name="")] = field(default_factory=TrainSettings)
 
     def run(self) -> None:
+        # Threads of torch that wait must soon sleep, not spin: the processes that compose scenes need the cores.
+        # This is libgomp's word, read when torch is loaded. Without it two cores lose most of their speed.
+        os.environ.setdefault("GOMP_SPINCOUNT", "5000")
         from cleanplate.training.loop import train
 
         best = train(
@@ -255,9 +258,6 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments == ["--version"]:
         print(f"cleanplate {__version__}")
         return 0
-    # Threads that wait must sleep, not spin: the processes that compose scenes need the cores meanwhile (libgomp's
-    # word; it is read when torch is loaded, so it has to be said before). On 2 cores spinning costs most of the speed.
-    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     verb = tyro.cli(Verb, args=arguments, prog="cleanplate", description=DESCRIPTION)
     try:
         verb.run()
