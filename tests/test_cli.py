@@ -168,6 +168,7 @@ def documented_commands() -> list[str]:
     """Every command line that the README and the documentation show."""
     root = Path(__file__).parents[1]
     text = "\n".join(path.read_text() for path in (root / "README.md", *sorted((root / "docs").glob("*.md"))))
+    text = re.sub(r" *\\\n *", " ", text)  # a command that goes on in the next line
     verbs = "|".join(sorted(field.__name__.lower() for field in get_args_of_verbs()))
     return sorted(set(re.findall(rf"^(?: {{4}})?(?:\.venv/bin/)?cleanplate ((?:{verbs}) .*)$", text, re.MULTILINE)))
 
@@ -181,5 +182,5 @@ def test_documented_commands_are_understood() -> None:
     commands = documented_commands()
     assert len(commands) > 12
     for line in commands:
-        verb = tyro.cli(cli.Verb, args=shlex.split(line))
+        verb = tyro.cli(cli.Verb, args=shlex.split(line, comments=True))
         assert type(verb).__name__.lower() == line.split()[0]
