@@ -28,6 +28,8 @@ class PlanSettings:
     """Range of a free cutout's longer side, as a share of the shorter side of what is shown."""
     zoom: tuple[float, float] = (0.6, 1.0)
     """Range of the part of the plate that a scene shows, as a share of its side. (1, 1) shows the whole plate."""
+    scenes_per_view: int = 1
+    """Scenes of a plate that share one view of it. A stored dataset keeps every view once."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ class TrainSettings:
     """Show the network grey pictures (three equal channels)."""
     scenes: int | None = None
     """Use this many scenes, spread evenly over the plan, instead of all; an epoch is one pass over them."""
+    labels: str | None = None
+    """With a stored dataset: the depth labels of this name instead of the dataset's own depth."""
     samples: int | None = None
     """Budget in samples."""
     epochs: float | None = None
@@ -131,3 +135,39 @@ def with_preset(settings: TrainSettings, preset: Literal["ours", "original"]) ->
     if preset == "ours":
         return settings
     return replace(settings, loss=ORIGINAL_LOSS, optimizer=ORIGINAL_OPTIMIZER)
+
+
+@dataclass(frozen=True)
+class TeacherSettings:
+    """A depth teacher: where its network is, what its output means, and for an ONNX file how it wants its pictures.
+
+    The flags bear the fields' names. A transformers model brings its own preprocessing.
+    """
+
+    depth: str = "layered"
+    """layered: of plates and cutouts, as composed. teacher=hf:MODEL_OR_DIR: a transformers depth-estimation model.
+    teacher=onnx:FILE: any ONNX network."""
+    teacher_output: Literal["disparity", "depth"] | None = None
+    """What its output is: disparity (larger = nearer) or depth (larger = farther). Must be said."""
+    teacher_unit: Literal["m", "relative"] | None = None
+    """m: metres (disparity: 1 / metre); relative: right up to scale and shift. Must be said."""
+    teacher_size: tuple[int, ...] = ()
+    """ONNX: input height and width, or one number: the shorter side. None = the file's own, else the picture's."""
+    teacher_multiple: int = 1
+    """ONNX: input sides are rounded to a multiple of this, where they are free."""
+    teacher_range: Literal[1, 255] = 1
+    """ONNX: its input is range * (pixel / 255 - mean) / std."""
+    teacher_mean: tuple[float, float, float] | None = None
+    """ONNX: mean per channel, of pixels in 0..1. None = ImageNet's with range 1, 0 with range 255."""
+    teacher_std: tuple[float, float, float] | None = None
+    """ONNX: deviation per channel, of pixels in 0..1. None = ImageNet's with range 1, 1 with range 255."""
+    teacher_channels: Literal["rgb", "bgr"] = "rgb"
+    """ONNX: the order of the channels (mean and std are in the same order)."""
+    teacher_layout: Literal["nchw", "nhwc"] = "nchw"
+    """ONNX: channels first or last."""
+    teacher_resample: Literal["nearest", "bilinear", "bicubic", "box"] = "bicubic"
+    """ONNX: how pictures are brought to the input's size (Pillow's filters, which do not alias)."""
+    teacher_batch: int = 8
+    """Pictures per call."""
+    teacher_device: str = "auto"
+    """cpu, cuda, cuda:1 ...; auto: the GPU where there is one."""

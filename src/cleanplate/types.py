@@ -12,6 +12,7 @@ Units and ranges, once for the whole package:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -21,6 +22,8 @@ Alpha = Float32[np.ndarray, "h w"]
 Depth = Float32[np.ndarray, "h w"]
 Pixels = UInt8[np.ndarray, "h w 3"]
 AlphaPixels = UInt8[np.ndarray, "h w"]
+DepthKind = Literal["metric", "relative", "disparity"]
+"""What is known of a depth z: metres; z up to one scale and shift per picture; or 1/z up to scale and shift."""
 
 MASK_THRESHOLD = 0.5
 """A pixel belongs to the mask when its alpha reaches this."""

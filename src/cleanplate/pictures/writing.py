@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -39,7 +41,30 @@ def write_atomically(path: Path, content: bytes | Callable[[Path], object]) -> N
 
 def beside(path: Path) -> Path:
     """A name next to `path` for its unfinished content: hidden, same suffix, its own per process and thread."""
-    return path.with_name(f".{path.stem}.{os.getpid()}-{threading.get_ident()}.partial{path.suffix}")
+    own = f"{_machine()}-{os.getpid()}-{threading.get_ident()}"
+    return path.with_name(f".{path.stem}.{own}.partial{path.suffix}")
+
+
+def sweep(folder: Path) -> None:
+    """Delete the unfinished files below `folder` whose process was killed, if it ran on this machine."""
+    for path in sorted(folder.rglob(".*.partial*")):
+        found = re.search(r"\.([^.]*)-(\d+)-\d+\.partial", path.name)
+        if found and found[1] == _machine() and not _is_alive(int(found[2])):
+            path.unlink(missing_ok=True)
+
+
+def _machine() -> str:
+    return socket.gethostname().replace(".", "_")
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # somebody else's, so it is there
+    return True
 
 
 def raise_for_disk(error: Exception, path: Path) -> None:

@@ -5,11 +5,14 @@ in front of it, the frame equals the resized cutout. With the cutout premultipli
 
     frame = C + ((255 - a) P + 127) div 255,    Porter and Duff, Compositing Digital Images, 1984.
 
-Depth: the plate's, overwritten by each layer where its alpha reaches one half, back to front. A standing cutout is
-hidden where the plate is clearly nearer (people behind tables).
+Depth: where the mask is, that of the layer that shows most; elsewhere the plate's. A standing cutout is hidden where
+the plate is clearly nearer (people behind tables).
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
 
 import cv2
 import numpy as np
@@ -24,13 +27,37 @@ from cleanplate.types import AlphaPixels, Depth, Layer, Scene
 
 def compose(recipe: Recipe, stock: Stock, height: int, width: int) -> Scene:
     """The scene of this recipe on a canvas of height x width pixels."""
-    plate = stock.plate(recipe.plate)
-    pixels = plate.part(recipe.view.box, height, width)
-    plate_depth = plate.part_depth(recipe.view.box, height, width)
-    frame, depth = pixels.copy(), plate_depth.copy()
-    total = np.zeros((height, width), np.uint8)
-    layers = [_add(placed, recipe.view, stock, frame, total, depth, plate_depth) for placed in recipe.placements]
-    return Scene(pixels, frame, total, plate_depth, depth, _cut_by_nearer(layers), recipe.to_json())
+    plate, plate_depth = stock.view(recipe.plate, recipe.view.box, height, width)
+    frame = plate.copy()
+    layers = [_add(placed, recipe.view, stock, frame, plate_depth) for placed in recipe.placements]
+    visible = _cut_by_nearer(layers)
+    alpha = whole_alpha(visible, (height, width))
+    depth = whole_depth(visible, alpha, plate_depth)
+    return Scene(plate, frame, alpha, plate_depth, depth, visible, recipe.to_json())
+
+
+def whole_alpha(layers: Sequence[Layer], shape: tuple[int, int]) -> AlphaPixels:
+    """Alpha of all layers together on a canvas (height, width): what each shows, added up (never above 255)."""
+    if not layers:
+        return np.zeros(shape, np.uint8)
+    return reduce(cv2.add, (layer.alpha for layer in layers))
+
+
+def whole_depth(layers: Sequence[Layer], alpha: AlphaPixels, plate_depth: Depth) -> Depth:
+    """Depth of the frame: where `alpha` is the mask, that of the layer that shows most (the nearer of equals)."""
+    depth = plate_depth.copy()
+    most = np.zeros_like(alpha) if len(layers) > 1 else None
+    for layer in layers:
+        left, top, width, height = cv2.boundingRect(layer.alpha)
+        if not width:
+            continue
+        spot = slice(top, top + height), slice(left, left + width)
+        take = alpha[spot] >= 128
+        if most is not None:
+            take &= layer.alpha[spot] >= most[spot]
+            most[spot] = cv2.max(most[spot], layer.alpha[spot])
+        np.copyto(depth[spot], layer.depth[spot], where=take)
+    return depth
 
 
 def canvas_box(placed: Placement, view: View, height: int, width: int) -> tuple[int, int, int, int]:
@@ -42,12 +69,10 @@ def canvas_box(placed: Placement, view: View, height: int, width: int) -> tuple[
     return left, bottom - tall, left + wide, bottom
 
 
-def _add(
-    placed: Placement, view: View, stock: Stock, frame: np.ndarray, total: np.ndarray, depth: Depth, plate_depth: Depth
-) -> Layer:
-    """Paste one cutout into frame, total alpha and depth (in place); return its layer."""
-    height, width = total.shape
-    layer = Layer(np.zeros_like(total), np.zeros_like(depth))
+def _add(placed: Placement, view: View, stock: Stock, frame: np.ndarray, plate_depth: Depth) -> Layer:
+    """Paste one cutout into the frame (in place); return its layer."""
+    height, width = plate_depth.shape
+    layer = Layer(np.zeros((height, width), np.uint8), np.zeros((height, width), np.float32))
     left, top, right, bottom = canvas_box(placed, view, height, width)
     cutout = stock.cutout(placed.cutout)
     colour, relief = cutout.at(bottom - top, right - left, placed.mirror)
@@ -67,11 +92,8 @@ def _add(
         np.minimum(deep, np.where(under > 0, under * np.float32(0.98), deep), out=deep)
     alpha = np.ascontiguousarray(colour[..., 3])
     frame[spot] = over(colour[..., :3], alpha, frame[spot])
-    total[spot] = alpha + shared(255 - alpha, total[spot])
-    solid = alpha >= 128
-    depth[spot][solid] = deep[solid]
     layer.alpha[spot] = alpha
-    layer.depth[spot] = np.where(alpha > 0, deep, np.float32(0))
+    np.copyto(layer.depth[spot], deep, where=alpha > 0)
     return layer
 
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
-from cleanplate.scenes.records import PLACES, generator
+from cleanplate.scenes.records import PLACES, generator, shortened
 from cleanplate.types import Depth
 
 TRIALS = 2000
@@ -76,7 +76,8 @@ def fit_floor(depth: Depth, focal: float, seed: int = 0) -> Floor | None:
         return None
     directions = np.stack([x[known], y[known], np.ones(known.sum())], axis=1).astype(np.float64)
     plane = _support(directions, z[known].astype(np.float64), seed)
-    return None if plane is None else _floor(plane, depth, across, down, focal)
+    # rounded, so that the same floor is found whichever way a processor's least squares rounds its last bits
+    return None if plane is None else _floor(np.round(plane, 7), depth, across, down, focal)
 
 
 def _support(
@@ -155,7 +156,7 @@ def _floor(plane: np.ndarray, depth: Depth, across: np.ndarray, down: np.ndarray
     inverse = plane[0] * (x - 0.5) * width / height / focal + plane[1] * (y - 0.5) / focal + plane[2]
     near = inverse > 1e-3
     beyond = np.stack([x[near], y[near], 1 / inverse[near]], axis=1)
-    up = (-float(normal[0]), -float(normal[1]), -float(normal[2]))
+    up = (shortened(-normal[0]), shortened(-normal[1]), shortened(-normal[2]))
     return Floor(up, camera_height, mask, points.astype(np.float32), beyond.astype(np.float32))
 
 

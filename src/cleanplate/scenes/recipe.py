@@ -17,14 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import lcm
 
 import numpy as np
 
 from cleanplate.pictures.library import Picture
 from cleanplate.scenes.placement import Placement, View, draw_placement, draw_view
-from cleanplate.scenes.records import PLACES, chance, from_json, generator, to_json
+from cleanplate.scenes.records import PLACES, VIEWS, chance, digest, from_json, generator, to_json
 from cleanplate.scenes.stock import Stock
 from cleanplate.settings import PlanSettings
 from cleanplate.types import InputError
@@ -99,8 +99,14 @@ class Plan:
         plate = int(self._orders[0][pair % plates])
         cutout = int(self._orders[1][(pair + pair // lcm(plates, cutouts)) % cutouts])
         # each pair starts elsewhere in its variants, so that mirrored ones come early as well
-        start = int(generator(PLACES, self.seed, -2, plate, cutout).integers(variants))
+        start = digest(PLACES, self.seed, -2, plate, cutout) % variants
         return (plate * cutouts + cutout) * variants + (start + rank) % variants
+
+    def view_key(self, i: int) -> tuple[int, ...]:
+        """The key of the generator that draws the view of the i-th scene, where scenes share views."""
+        of_one_plate = self.total // len(self.plates)
+        plate, rank = divmod(i, of_one_plate) if self.scenes is None else divmod(i, len(self.plates))[::-1]
+        return VIEWS, self.seed, plate, rank // self.settings.scenes_per_view
 
     def scene(self, i: int) -> tuple[int, int, int, bool]:
         """(plate, cutout, position, mirrored) of this plan's i-th scene."""
@@ -129,6 +135,7 @@ def make_plan(
         (not 0 < size[0] <= size[1] <= 1, f"size must be 0 < least <= most <= 1, got {size}"),
         (not 0 < zoom[0] <= zoom[1] <= 1, f"zoom must be 0 < least <= most <= 1, got {zoom}"),
         (scenes is not None and scenes < 1, f"scenes must be at least 1, got {scenes}"),
+        (settings.scenes_per_view < 1, f"scenes_per_view must be at least 1, got {settings.scenes_per_view}"),
     ]
     for name in ("free_share", "empty_share", "leave_share"):
         share = getattr(settings, name)
@@ -147,7 +154,10 @@ def recipe(plan: Plan, i: int, stock: Stock) -> Recipe:
     settings = plan.settings
     name = plan.plates[plate_number].name
     plate = stock.plate(name)
-    view = draw_view(rng, settings, plate.aspect, plan.aspect)
+    if settings.scenes_per_view == 1:
+        view = draw_view(rng, settings, plate.aspect, plan.aspect)
+    else:
+        view = _shared_view(plan.view_key(i), settings, plate.aspect, plan.aspect)
     placements: list[Placement] = []
     if not chance(rng, settings.empty_share):
         for number in range(int(rng.integers(settings.objects[0], settings.objects[1] + 1))):
@@ -159,3 +169,8 @@ def recipe(plan: Plan, i: int, stock: Stock) -> Recipe:
     # back to front; an unknown depth is in front of all, in the order drawn
     placements.sort(key=lambda placed: -(placed.depth_m or 0.0))
     return Recipe(index, name, view, plate.focal, plate.aspect, up, tuple(placements))
+
+
+@lru_cache(maxsize=8)
+def _shared_view(key: tuple[int, ...], settings: PlanSettings, plate_aspect: float, aspect: float) -> View:
+    return draw_view(generator(*key), settings, plate_aspect, aspect)

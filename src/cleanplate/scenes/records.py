@@ -13,21 +13,25 @@ import types
 import typing
 from dataclasses import fields, is_dataclass
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, SupportsFloat, TypeVar
 
 import numpy as np
 
 Record = TypeVar("Record")
 Number = float | int
 
-PLACES, SHOTS, PRIORS, ORDER = 1, 2, 3, 4
+PLACES, SHOTS, PRIORS, ORDER, VIEWS = 1, 2, 3, 4, 5
 """First integer of a generator's key: what it draws. Streams of different purposes never meet."""
+
+
+def digest(*key: int) -> int:
+    """128 bits that these integers alone decide, as good as drawn: for the one draw that needs no generator."""
+    return int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=16).digest(), "little")
 
 
 def generator(*key: int) -> np.random.Generator:
     """A generator seeded by these integers alone (any size, any sign): equal keys, equal draws, on every machine."""
-    digest = hashlib.blake2b(repr(key).encode(), digest_size=16).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
+    return np.random.Generator(np.random.Philox(key=digest(*key)))
 
 
 def between(rng: np.random.Generator, low: Number, high: Number) -> float:
@@ -38,6 +42,11 @@ def between(rng: np.random.Generator, low: Number, high: Number) -> float:
 def log_between(rng: np.random.Generator, low: Number, high: Number) -> float:
     """Uniform in the logarithm: as many draws between 1/2 and 1 as between 1 and 2."""
     return low * (high / low) ** float(rng.random())
+
+
+def shortened(value: SupportsFloat, places: int = 6) -> float:
+    """Rounded to so many decimals: what another processor computes a last bit differently becomes the same number."""
+    return round(float(value), places)
 
 
 def normal(rng: np.random.Generator, deviation: Number) -> float:

@@ -27,6 +27,8 @@ SILHOUETTE = 16
 
 Kept = TypeVar("Kept")
 Premultiplied = UInt8[np.ndarray, "h w 4"]
+Box = tuple[float, float, float, float]
+"""x, y, width, height, as shares of the plate."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,13 +44,13 @@ class Plate:
     aspect: float
     focal: float
 
-    def part(self, view: tuple[float, float, float, float], height: int, width: int) -> Pixels:
+    def part(self, view: Box, height: int, width: int) -> Pixels:
         """The view (x, y, width, height as shares of the plate) at this size, pixels."""
         rows = view[3] * self.levels[0].shape[0]
         level = self.levels[_level(rows / height, len(self.levels))]
         return resized(level[_rectangle(view, level.shape)], height, width)
 
-    def part_depth(self, view: tuple[float, float, float, float], height: int, width: int) -> Depth:
+    def part_depth(self, view: Box, height: int, width: int) -> Depth:
         """The view's depth at this size, nearest neighbour; zeros where the plate has none."""
         if self.depth is None:
             return np.zeros((height, width), np.float32)
@@ -107,6 +109,7 @@ class Stock:
         self._cutouts = {picture.name: picture for picture in cutouts}
         self._side, self._budget, self._bytes = side, budget, 0
         self._kept: OrderedDict[tuple[str, str], Plate | Cutout] = OrderedDict()
+        self._view: tuple[tuple[str, Box, int, int], tuple[Pixels, Depth]] | None = None
 
     def plate(self, name: str) -> Plate:
         """The decoded plate of this name."""
@@ -115,6 +118,14 @@ class Stock:
     def cutout(self, name: str) -> Cutout:
         """The decoded cutout of this name."""
         return self._keep(("cutout", name), lambda: _read_cutout(self._cutouts[name], CUTOUT_SCALE * self._side))
+
+    def view(self, name: str, box: Box, height: int, width: int) -> tuple[Pixels, Depth]:
+        """A plate's part and its depth at this size. Shared with the next scene that asks: not to be written to."""
+        key = name, box, height, width
+        if self._view is None or self._view[0] != key:
+            plate = self.plate(name)
+            self._view = key, (plate.part(box, height, width), plate.part_depth(box, height, width))
+        return self._view[1]
 
     def floor(self, name: str) -> Floor | None:
         """The floor of this plate; None when it has none or no metric depth."""
@@ -169,7 +180,7 @@ def _level(ratio: float, count: int) -> int:
     return level
 
 
-def _rectangle(view: tuple[float, float, float, float], shape: tuple[int, ...]) -> tuple[slice, slice]:
+def _rectangle(view: Box, shape: tuple[int, ...]) -> tuple[slice, slice]:
     height, width = shape[:2]
     left, top = round(view[0] * width), round(view[1] * height)
     right, bottom = round((view[0] + view[2]) * width), round((view[1] + view[3]) * height)
@@ -196,18 +207,18 @@ def _read_cutout(picture: Picture, longest: float) -> Cutout:
     premultiplied = straight.copy()
     premultiplied[..., :3] = (straight[..., :3] * alpha + 127) // 255
     levels = _levels(premultiplied, longest)
-    relief = None if relief is None else _without_holes(relief, straight[..., 3])
+    relief = None if relief is None else without_holes(relief, straight[..., 3])
     height_m = _spanned(picture, relief, straight[..., 3])
     base = 0.0
     if relief is not None:
-        base = _base(relief, straight[..., 3])
+        base = base_of(relief, straight[..., 3])
         height, width = levels[0].shape[:2]
         relief = cv2.resize(relief, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     small = cv2.resize(straight[..., 3], (SILHOUETTE, SILHOUETTE), interpolation=cv2.INTER_AREA)
     return Cutout(levels, relief, base, straight.shape[1] / straight.shape[0], height_m, small >= 64)
 
 
-def _without_holes(relief: Depth, alpha: UInt8[np.ndarray, "h w"]) -> Depth | None:
+def without_holes(relief: Depth, alpha: UInt8[np.ndarray, "h w"]) -> Depth | None:
     """Unknown pixels take the nearest known relief, so that soft edges have a depth; None if little is known."""
     known = relief > 0
     if (known & (alpha >= 128)).sum() < 0.5 * (alpha >= 128).sum():
@@ -221,7 +232,7 @@ def _without_holes(relief: Depth, alpha: UInt8[np.ndarray, "h w"]) -> Depth | No
     return values[labels]
 
 
-def _base(relief: Depth, alpha: UInt8[np.ndarray, "h w"]) -> float:
+def base_of(relief: Depth, alpha: UInt8[np.ndarray, "h w"]) -> float:
     """Median relief of the lowest twentieth of the rows that the cutout fills."""
     rows = np.nonzero((alpha >= 128).any(axis=1))[0]
     lowest = rows >= rows[-1] - max(1, len(rows) // 20) if len(rows) else rows
