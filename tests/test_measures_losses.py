@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from types import SimpleNamespace
+from typing import get_args
 
 import kornia
 import numpy as np
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from cleanplate.measures import losses
 from cleanplate.settings import LossSettings
+from cleanplate.types import DepthKind
 
 
 def maps(seed: int, low: float = 0.0, high: float = 1.0, shape: tuple[int, ...] = (3, 1, 24, 20)) -> torch.Tensor:
@@ -73,11 +75,11 @@ def test_gradient_part_sees_coarse_steps() -> None:
     assert part["depth_gradient"].item() == pytest.approx(0.01 * (1 + 2 + 4 + 8) / 4, rel=1e-4)
 
 
-@pytest.mark.parametrize("relative", [False, True])
-def test_the_truth_costs_nothing(relative: bool) -> None:
+@pytest.mark.parametrize("kind", get_args(DepthKind))
+def test_the_truth_costs_nothing(kind: DepthKind) -> None:
     depth = depths(7)
     log_depth = torch.where(depth > 0, depth, 3.0).log()
-    for name, part in losses.depth_parts(log_depth, depth, relative).items():
+    for name, part in losses.depth_parts(log_depth, depth, kind).items():
         assert part.item() == pytest.approx(0, abs=1e-5), name
     alpha = maps(8).round()
     for name, part in losses.mask_parts(40 * alpha - 20, alpha).items():
@@ -98,14 +100,14 @@ def test_dice_teaches_empty_scenes() -> None:
     assert (logits.grad > 0).all()
 
 
-@pytest.mark.parametrize("relative", [False, True])
+@pytest.mark.parametrize("kind", get_args(DepthKind))
 @pytest.mark.parametrize("name", losses.DEPTH_PARTS)
-def test_unknown_pixels_have_no_gradient(name: str, relative: bool) -> None:
+def test_unknown_pixels_have_no_gradient(name: str, kind: DepthKind) -> None:
     depth = depths(10, unknown=0.05, shape=(2, 1, 40, 40))
     log_depth = maps(11, -1, 2, depth.shape)
     log_depth[depth == 0] = math.inf  # whatever stands there must not matter
     log_depth.requires_grad_()
-    losses.depth_parts(log_depth, depth, relative, {name})[name].backward()
+    losses.depth_parts(log_depth, depth, kind, {name})[name].backward()
     grad = log_depth.grad
     assert grad is not None
     assert torch.isfinite(grad).all()
@@ -128,10 +130,10 @@ def test_windows_that_touch_unknown_pixels_are_dropped(window: int, last: int) -
         assert (cost > 1e-6) == seen, (column, cost)
 
 
-@pytest.mark.parametrize("relative", [False, True])
-def test_nothing_known_costs_nothing_and_has_a_graph(relative: bool) -> None:
+@pytest.mark.parametrize("kind", get_args(DepthKind))
+def test_nothing_known_costs_nothing_and_has_a_graph(kind: DepthKind) -> None:
     log_depth = maps(13).requires_grad_()
-    parts = losses.depth_parts(log_depth, torch.zeros(3, 1, 24, 20), relative)
+    parts = losses.depth_parts(log_depth, torch.zeros(3, 1, 24, 20), kind)
     torch.stack(list(parts.values())).sum().backward()
     assert all(part.item() == 0 for part in parts.values())
     assert log_depth.grad is not None
@@ -158,20 +160,51 @@ def test_relative_parts_ignore_scale_and_shift_of_labels_and_scale_of_prediction
     depth, log_depth = depths(seed), maps(seed + 7, -1, 2)
     moved = torch.where(depth > 0, scale * (depth + shift), 0.0)
     assert (moved[depth > 0] > 0).all()
-    expected = losses.depth_parts(log_depth, depth, True)
-    got = losses.depth_parts(log_depth + math.log(factor), moved, True)
+    expected = losses.depth_parts(log_depth, depth, "relative")
+    got = losses.depth_parts(log_depth + math.log(factor), moved, "relative")
     for name, part in expected.items():
         assert got[name].item() == pytest.approx(part.item(), rel=5e-3, abs=2e-4), name
 
 
-@pytest.mark.parametrize("relative", [False, True])
-def test_gradients_are_those_of_finite_differences(relative: bool) -> None:
+@settings(max_examples=20, deadline=None)
+@given(st.floats(0.2, 5), st.floats(0, 3), st.floats(0.2, 5), st.integers(0, 99))
+def test_disparity_parts_ignore_scale_and_shift_of_the_labels_disparity(
+    scale: float, shift: float, factor: float, seed: int
+) -> None:
+    depth, log_depth = depths(seed), maps(seed + 7, -1, 2)
+    moved = torch.where(depth > 0, 1 / (scale * (1 / depth + shift)), 0.0)
+    expected = losses.depth_parts(log_depth, depth, "disparity")
+    got = losses.depth_parts(log_depth + math.log(factor), moved, "disparity")
+    for name, part in expected.items():
+        assert got[name].item() == pytest.approx(part.item(), rel=5e-3, abs=2e-4), name
+    # and the truth up to scale and shift of 1/z is perfect, which it is not as a relative depth
+    perfect = torch.where(depth > 0, 1 / moved, 1.0).log().neg()
+    assert losses.depth_parts(perfect, depth, "disparity")["depth_l1"].item() == pytest.approx(0, abs=2e-3)
+    if shift > 0.3:
+        assert losses.depth_parts(perfect, depth, "relative")["depth_l1"].item() > 0.02
+
+
+@pytest.mark.parametrize("name", ["depth_l1", "depth_l2"])
+@pytest.mark.parametrize("kind", get_args(DepthKind))
+def test_a_step_down_the_slope_brings_depth_nearer_to_the_truth(kind: DepthKind, name: str) -> None:
+    """What is predicted too far is pulled nearer, whichever way round the label was given."""
+    depth = torch.linspace(1, 4, 256).view(1, 1, 16, 16)
+    log_depth = depth.log()
+    log_depth[..., 5, 5] += 0.5
+    log_depth.requires_grad_()
+    losses.depth_parts(log_depth, depth, kind, {name})[name].backward()
+    assert log_depth.grad is not None
+    assert log_depth.grad[..., 5, 5] > 0
+
+
+@pytest.mark.parametrize("kind", get_args(DepthKind))
+def test_gradients_are_those_of_finite_differences(kind: DepthKind) -> None:
     depth = depths(15, shape=(1, 1, 14, 13), unknown=0.02)
     log_depth = maps(16, -1, 2, depth.shape).requires_grad_()
     weights = dict.fromkeys(losses.DEPTH_PARTS, 1.0)
 
     def value(at: torch.Tensor) -> torch.Tensor:
-        parts = losses.depth_parts(at, depth, relative)
+        parts = losses.depth_parts(at, depth, kind)
         return torch.stack([weights[name] * part for name, part in parts.items()]).sum()
 
     value(log_depth).backward()

@@ -202,18 +202,21 @@ def test_alignment_undoes_what_it_should(scale: float, shift: float, seed: int) 
     known = truth > 0
     np.testing.assert_allclose(aligned(scale * truth, truth)[known], truth[known], rtol=1e-4)
     moved = np.where(known, scale * (truth + shift), 0).astype(np.float32)
-    np.testing.assert_allclose(aligned(moved, truth, relative=True)[known], truth[known], rtol=1e-3)
+    np.testing.assert_allclose(aligned(moved, truth, kind="relative")[known], truth[known], rtol=1e-3)
+    inverse = np.where(known, 1 / (scale * (1 / np.maximum(truth, 1) + max(shift, 0))), 0).astype(np.float32)
+    np.testing.assert_allclose(aligned(inverse, truth, kind="disparity")[known], truth[known], rtol=1e-3)
+    assert (aligned(inverse, truth, kind="disparity")[~known] == 0).all()
 
 
 def test_alignment_ignores_the_unknown_and_survives_a_flat_or_unknown_map() -> None:
     truth = np.array([[2.0, 4.0, 0.0, 6.0]], np.float32)
     np.testing.assert_allclose(aligned(np.array([[1.0, 2.0, 900.0, 0.0]], np.float32), truth), [[2, 4, 1800, 0]])
-    flat = aligned(np.full((1, 4), 7.0, np.float32), truth, relative=True)
+    flat = aligned(np.full((1, 4), 7.0, np.float32), truth, kind="relative")
     np.testing.assert_allclose(flat, np.full((1, 4), 4.0))
     unknown = np.zeros((1, 4), np.float32)
     assert (aligned(unknown, truth) == 0).all()
     assert depth_sums(unknown, truth).known == 0
-    inverted = aligned(np.array([[3.0, 2.0, 1.0, 1.0]], np.float32), truth, relative=True)
+    inverted = aligned(np.array([[3.0, 2.0, 1.0, 1.0]], np.float32), truth, kind="relative")
     assert (inverted > 0).all()
 
 

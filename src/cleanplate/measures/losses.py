@@ -22,7 +22,7 @@ Depth parts act on v = ln z at the pixels whose truth is known, with the error d
 
 Relative labels are known up to scale and shift, so there the prediction's z and the label are first normalised per
 scene to zero median and unit mean absolute deviation (Ranftl et al., MiDaS, 2020), and v is that; SSIM sees v / 6 +
-1/2.
+1/2. Where the label came from relative disparity it is 1/z that is known up to scale and shift: the same, of 1/z.
 
 SSIM is the one of Wang et al., 2004, with Gaussian windows of sigma 1.5 that lie wholly inside the picture. The blur
 is two products with banded matrices: on one CPU core 4 to 8 times faster than the convolutions of kornia, the
@@ -32,7 +32,7 @@ reference in the tests.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -41,12 +41,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from cleanplate.settings import LossSettings
-from cleanplate.types import FAR_M, NEAR_M
+from cleanplate.types import FAR_M, NEAR_M, DepthKind
 
 Maps = Float[Tensor, "b 1 h w"]
 Known = Bool[Tensor, "b 1 h w"]
 Scalar = Float[Tensor, ""]
 Parts = dict[str, Tensor]
+Count = Callable[[Tensor], Tensor]
+"""What a sum over known pixels (or scenes) is divided by, given how many this process has. With several processes it is
+the mean over them: then the mean of their losses is the loss of one process with all their samples."""
 
 MASK_PARTS = ("mask_bce", "mask_dice", "mask_l1", "mask_l2", "mask_ssim3")
 DEPTH_PARTS = ("depth_l1", "depth_l2", "depth_ssim3", "depth_ssim11", "depth_gradient", "depth_silog")
@@ -78,16 +81,23 @@ class Truth(Protocol):
     def depth(self) -> Tensor: ...
 
 
-def total(output: Predicted, batch: Truth, settings: LossSettings, relative: bool = False) -> tuple[Tensor, Parts]:
+def at_least_one(count: Tensor) -> Tensor:
+    """What a single process divides by."""
+    return count.clamp(min=1)
+
+
+def total(
+    output: Predicted, batch: Truth, settings: LossSettings, kind: DepthKind = "metric", over: Count = at_least_one
+) -> tuple[Tensor, Parts]:
     """The loss to minimise, and all its parts by name, with "mask", "depth" and "total" among them.
 
     total = settings.mask * mask + settings.depth * depth, each the weighted sum of its parts. Parts of weight 0 are not
-    computed and not named. `relative`: the depth labels are known up to scale and shift only.
+    computed and not named. kind: what is known of the depth labels.
     """
     weights = vars(settings)
     wanted = {name for name in MASK_PARTS + DEPTH_PARTS if weights[name] > 0}
     masks = mask_parts(output.mask_logits, batch.alpha, wanted) if settings.mask > 0 else {}
-    depths = depth_parts(output.log_depth, batch.depth, relative, wanted) if settings.depth > 0 else {}
+    depths = depth_parts(output.log_depth, batch.depth, kind, wanted, over) if settings.depth > 0 else {}
     zero = output.mask_logits.new_zeros((), dtype=torch.float32)
     mask = sum((weights[name] * part for name, part in masks.items()), zero)
     depth = sum((weights[name] * part for name, part in depths.items()), zero)
@@ -115,7 +125,13 @@ def mask_parts(logits: Maps, alpha: Maps, only: Collection[str] | None = None) -
         return parts
 
 
-def depth_parts(log_depth: Maps, depth: Maps, relative: bool = False, only: Collection[str] | None = None) -> Parts:
+def depth_parts(
+    log_depth: Maps,
+    depth: Maps,
+    kind: DepthKind = "metric",
+    only: Collection[str] | None = None,
+    over: Count = at_least_one,
+) -> Parts:
     """The depth parts by name (those in `only`, or all). depth: 0 = unknown; such pixels get exactly zero gradient.
 
     Without any known pixel every part is 0 and still carries a (zero) gradient.
@@ -123,10 +139,11 @@ def depth_parts(log_depth: Maps, depth: Maps, relative: bool = False, only: Coll
     wanted = set(DEPTH_PARTS if only is None else only)
     with torch.autocast(log_depth.device.type, enabled=False):
         known = depth > 0
-        value, truth, unit = (_normalised if relative else _logarithmic)(log_depth.float(), depth.float(), known)
+        compared = _logarithmic if kind == "metric" else _normalised_inverse if kind == "disparity" else _normalised
+        value, truth, unit = compared(log_depth.float(), depth.float(), known)
         error = value - truth
         seen = known.float()  # sums and products of bool tensors are slow on a CPU
-        count = seen.sum().clamp(min=1)
+        count = over(seen.sum())
         parts: Parts = {}
         if "depth_l1" in wanted:
             parts["depth_l1"] = error.abs().sum() / count
@@ -134,11 +151,11 @@ def depth_parts(log_depth: Maps, depth: Maps, relative: bool = False, only: Coll
             parts["depth_l2"] = error.square().sum() / count
         for name, window in (("depth_ssim3", 3), ("depth_ssim11", 11)):
             if name in wanted:
-                parts[name] = _ssim_loss(value * unit[0] + unit[1], truth * unit[0] + unit[1], seen, window)
+                parts[name] = _ssim_loss(value * unit[0] + unit[1], truth * unit[0] + unit[1], seen, window, over)
         if "depth_gradient" in wanted:
-            parts["depth_gradient"] = _gradient_loss(error, seen)
+            parts["depth_gradient"] = _gradient_loss(error, seen, over)
         if "depth_silog" in wanted:
-            parts["depth_silog"] = _silog(error, seen)
+            parts["depth_silog"] = _silog(error, seen, over)
         return parts
 
 
@@ -168,6 +185,11 @@ def _normalised(log_depth: Maps, depth: Maps, known: Known) -> tuple[Maps, Maps,
     return _standard(z, known), _standard(depth, known), (1 / RELATIVE_RANGE, 0.5)
 
 
+def _normalised_inverse(log_depth: Maps, depth: Maps, known: Known) -> tuple[Maps, Maps, tuple[float, float]]:
+    """As `_normalised`, for 1/z of both."""
+    return _normalised(-log_depth, torch.where(known, 1 / depth, 0.0), known)
+
+
 def _standard(z: Maps, known: Known) -> Maps:
     middle = _median(z, known)
     away = torch.where(known, z - middle, 0.0)
@@ -189,17 +211,17 @@ def _dice(share: Maps, alpha: Maps) -> Scalar:
     return (1 - (2 * both + smooth) / (each + smooth)).mean()
 
 
-def _silog(error: Maps, seen: Maps) -> Scalar:
+def _silog(error: Maps, seen: Maps, over: Count) -> Scalar:
     count = seen.sum((1, 2, 3))
     pixels = count.clamp(min=1)
     mean = error.sum((1, 2, 3)) / pixels
     inside = error.square().sum((1, 2, 3)) / pixels - SILOG_SHARE * mean.square()
     # The root has no slope at 0; a small floor gives it one, of 0, and is taken away again.
     root = (inside.clamp(min=0) + 1e-6).sqrt() - 1e-3
-    return root.sum() / (count > 0).sum().clamp(min=1)
+    return root.sum() / over((count > 0).float().sum())
 
 
-def _gradient_loss(error: Maps, seen: Maps) -> Scalar:
+def _gradient_loss(error: Maps, seen: Maps, over: Count) -> Scalar:
     """Mean over subsampling steps of the mean absolute slope of the error, between neighbours both known."""
     loss = error.new_zeros(())
     for step in GRADIENT_STEPS:
@@ -207,18 +229,18 @@ def _gradient_loss(error: Maps, seen: Maps) -> Scalar:
         for axis in (-1, -2):
             both = k.narrow(axis, 1, k.shape[axis] - 1) * k.narrow(axis, 0, k.shape[axis] - 1)
             slope = e.diff(dim=axis).abs()
-            loss = loss + (slope * both).sum() / both.sum().clamp(min=1)
+            loss = loss + (slope * both).sum() / over(both.sum())
     return loss / len(GRADIENT_STEPS)
 
 
-def _ssim_loss(value: Maps, truth: Maps, seen: Maps, window: int) -> Scalar:
+def _ssim_loss(value: Maps, truth: Maps, seen: Maps, window: int, over: Count = at_least_one) -> Scalar:
     """Mean (1 - SSIM) / 2 over the windows that touch no unknown pixel; 0 when there is none."""
     if min(value.shape[-2:]) < window:
         return value.sum() * 0.0
     rows, columns = (_band(side, window, value.device) for side in value.shape[-2:])
     valid = (_blur(_stacked(1 - seen), (rows > 0).float(), (columns > 0).float()) == 0).float()
     alike = _ssim(_stacked(value), _stacked(truth), rows, columns)
-    return ((1 - alike) * valid).sum() / (2 * valid.sum().clamp(min=1))
+    return ((1 - alike) * valid).sum() / (2 * over(valid.sum()))
 
 
 def ssim_map(a: Maps, b: Maps, window: int) -> Float[Tensor, "b 1 _ _"]:

@@ -28,7 +28,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64
 
-from cleanplate.types import FAR_M, MASK_THRESHOLD, NEAR_M, Alpha, Depth, Image, InputError
+from cleanplate.types import FAR_M, MASK_THRESHOLD, NEAR_M, Alpha, Depth, DepthKind, Image, InputError
 
 MASK_METRICS = ("iou", "f1", "precision", "recall", "mae", "boundary_f", "false_alarm")
 DEPTH_METRICS = ("abs_rel", "rmse", "rmse_over_std", "log10", "delta1", "delta2", "delta3", "ssim")
@@ -137,22 +137,29 @@ def mask_scores(counts: MaskCounts) -> Scores:
     return {name: scores[name] for name in MASK_METRICS}
 
 
-def aligned(depth: Depth, truth: Depth, relative: bool = False) -> Depth:
+def aligned(depth: Depth, truth: Depth, kind: DepthKind = "metric") -> Depth:
     """The predicted depth brought to the truth's scale, by the pixels where both are known. 0 stays 0 (unknown).
 
     A metric model's by one factor, median(truth) / median(depth). A relative model's by the factor and shift of least
-    squared error, kept positive: not below a hundredth of the truth's median.
+    squared error, kept positive: not below a hundredth of the truth's median. Of disparity: the same, of 1/z.
     """
+    if kind == "disparity":
+        return _inverse(aligned(_inverse(depth), _inverse(truth), "relative"))
     known = (depth > 0) & (truth > 0)
     if not known.any():
         return depth
     z, t = depth[known].astype(np.float64), truth[known].astype(np.float64)
-    if not relative:
+    if kind == "metric":
         return depth * np.float32(np.median(t) / np.median(z))
     spread = z.var()
     factor = ((z - z.mean()) * (t - t.mean())).mean() / spread if spread > 1e-12 * z.mean() ** 2 else 0.0
     moved = factor * (depth.astype(np.float64) - z.mean()) + t.mean()
     return np.where(depth > 0, np.maximum(moved, np.median(t) / 100), 0).astype(np.float32)
+
+
+def _inverse(depth: Depth) -> Depth:
+    """1/z; 0, unknown, stays 0."""
+    return np.divide(np.float32(1), depth, out=np.zeros_like(depth), where=depth > 0)
 
 
 def depth_sums(depth: Depth, truth: Depth, inside: Mask | None = None) -> DepthSums:
