@@ -19,7 +19,7 @@ from cleanplate.evaluation.baselines import (
 from cleanplate.evaluation.parts import FrameSums
 from cleanplate.measures.metrics import DepthSums, MaskCounts, aligned, depth_sums, mask_counts
 from cleanplate.pictures.pairs import PairPixels
-from cleanplate.types import MASK_THRESHOLD, Alpha, Depth, Pixels, Prediction
+from cleanplate.types import MASK_THRESHOLD, Alpha, Depth, DepthKind, Pixels, Prediction
 
 Sums = dict[str, list[FrameSums]]
 """By the method's name ("model" or a baseline's): one entry per frame."""
@@ -60,9 +60,11 @@ class Methods:
     metric: bool = True
 
     @property
-    def relative(self) -> bool:
-        """Whether depth can be judged up to scale and shift only."""
-        return not self.metric or self.model.depth_kind == "relative"
+    def kind(self) -> DepthKind:
+        """Up to what depth can be judged."""
+        if self.model.depth_kind == "disparity":
+            return "disparity"
+        return "metric" if self.metric and self.model.depth_kind != "relative" else "relative"
 
     def answers(self, given: PairPixels) -> Iterator[tuple[str, Alpha | None, Depth | None]]:
         """Each method's name, alpha and depth for one pair; None = no answer. `difference_best` comes later."""
@@ -108,9 +110,10 @@ def frame_sums(given: PairPixels, alpha: Alpha | None, depth: Depth | None, meth
     mask = MaskCounts() if alpha is None or given.alpha is None else mask_counts(alpha, given.alpha, given.judged)
     if depth is None or given.depth is None:
         return FrameSums(mask)
-    scaled = aligned(depth, given.depth, methods.relative)
-    metric = DepthSums() if methods.relative else depth_sums(depth, given.depth)
+    scaled = aligned(depth, given.depth, methods.kind)
+    relative = methods.kind != "metric"
+    metric = DepthSums() if relative else depth_sums(depth, given.depth)
     inside = DepthSums()
     if given.alpha is not None and (given.alpha >= MASK_THRESHOLD).any():
-        inside = depth_sums(scaled if methods.relative else depth, given.depth, given.alpha >= MASK_THRESHOLD)
+        inside = depth_sums(scaled if relative else depth, given.depth, given.alpha >= MASK_THRESHOLD)
     return FrameSums(mask, depth_sums(scaled, given.depth), metric, inside)

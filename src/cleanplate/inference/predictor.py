@@ -63,7 +63,7 @@ class Predictor:
     """A network in evaluation mode, with what its checkpoint says about it.
 
     network: plate, frame [1, 3, h, w] in 0..1 and plate depth [1, 1, h, w] or None -> mask logits and ln depth.
-    meta: the checkpoint's; `depth` is "metric", "relative" or "none".
+    meta: the checkpoint's; `depth` is "metric", "relative", "disparity" or "none".
     working_side: longest side at which the network looks, pixels.
     device: "cpu", "cuda", ...; by default the GPU where there is one.
     """
@@ -89,7 +89,10 @@ class Predictor:
 
     @property
     def depth_kind(self) -> str:
-        """metric: metres; relative: right up to one unknown scale per picture; none: the model predicts no depth."""
+        """metric: metres; relative: right up to one unknown scale per picture; none: the model predicts no depth.
+
+        disparity: relative, too; what the model learned from is 1/depth up to scale and shift.
+        """
         return self.meta["depth"]
 
     def predict(

@@ -1,7 +1,7 @@
 """A checkpoint: one safetensors file with the weights and, in its header, a JSON text that says what they are.
 
-    {"format": 1, "network": "platenet", "config": {...}, "pictures": {...}, "depth": "metric" | "relative" | "none",
-     "step": 1200, "samples": 19200, "version": "0.1.0"}
+    {"format": 1, "network": "platenet", "config": {...}, "pictures": {...},
+     "depth": "metric" | "relative" | "disparity" | "none", "step": 1200, "samples": 19200, "version": "0.1.0"}
 
 `pictures` holds the name, SHA-256 and group of every plate and cutout by the part of the split it was in, so that an
 evaluation knows what the network has seen. Nothing is pickled; a file is written beside its name and then renamed.

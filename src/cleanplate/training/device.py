@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -16,8 +17,10 @@ def make_accelerator(precision: Literal["auto", "float32", "bf16"]) -> Accelerat
     from accelerate.state import AcceleratorState, PartialState
 
     AcceleratorState._reset_state()  # an earlier training of this process may have used another precision
-    auto = precision == "auto" and _has_fast_bf16(PartialState().device or torch.device("cpu"))
-    return Accelerator(mixed_precision="bf16" if auto or precision == "bf16" else "no")
+    # Without a GPU accelerate must be told, or every process of torchrun would train alone, all in one folder.
+    cpu = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.cuda.is_available()
+    auto = precision == "auto" and _has_fast_bf16(PartialState(cpu=cpu).device or torch.device("cpu"))
+    return Accelerator(cpu=cpu, mixed_precision="bf16" if auto or precision == "bf16" else "no")
 
 
 def _has_fast_bf16(device: torch.device) -> bool:
@@ -31,3 +34,27 @@ def memory_format(network: str, device: torch.device) -> torch.memory_format:
 
     whose many small batch norms run several times slower in that layout (torch 2.13)."""
     return torch.contiguous_format if network == "platenet" and device.type == "cpu" else torch.channels_last
+
+
+def averaged(parts: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Each scalar's mean over the processes, all of which must ask for it together."""
+    if _processes() == 1:
+        return parts
+    values = _mean(torch.stack([part.detach().float() for part in parts.values()]))
+    return dict(zip(parts, values, strict=True))
+
+
+def pooled(count: torch.Tensor) -> torch.Tensor:
+    """What every process divides its sum by, so that the mean of their quotients is that of all sums and counts."""
+    return count.clamp(min=1) if _processes() == 1 else _mean(count).clamp(min=1 / _processes())
+
+
+def _processes() -> int:
+    distributed = torch.distributed
+    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
+
+
+def _mean(values: torch.Tensor) -> torch.Tensor:
+    total = values.detach().clone()
+    torch.distributed.all_reduce(total)
+    return total / _processes()

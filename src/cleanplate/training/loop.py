@@ -23,12 +23,12 @@ from torch import nn
 from cleanplate.measures import losses
 from cleanplate.network import checkpoint
 from cleanplate.network.build import build
-from cleanplate.pictures.library import open_library
+from cleanplate.network.synchronised import synchronised
 from cleanplate.pictures.writing import raise_for_disk
-from cleanplate.scenes.dataset import Batch, SampleOrder, loader, to_float
+from cleanplate.scenes.dataset import Batch, loader, to_float
 from cleanplate.settings import TrainSettings, with_preset
-from cleanplate.training.device import make_accelerator, memory_format
-from cleanplate.training.material import fixed_batches, live_scenes, sort_pictures
+from cleanplate.training.device import averaged, make_accelerator, memory_format, pooled
+from cleanplate.training.material import StoredMaterial, find_material, fixed_batches
 from cleanplate.training.optimizer import make_optimizer, rate
 from cleanplate.training.progress import TrainingProgress
 from cleanplate.training.run import Progress, Run, make_config
@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 TIMED_STEPS, SETTLING_STEPS = 50, 10
 """A time budget times this many steps, leaving out the first few, in which pictures are decoded and caches fill."""
 VALIDATIONS = 10
-LOG_EVERY, SAVE_SECONDS = 20, 60.0
+LOG_EVERY, LOG_LINES, SAVE_SECONDS = 20, 100, 60.0
+"""A line of metrics every so many steps; more often where the whole run would have fewer lines."""
 PANEL_SCENES = 6
 
 
@@ -55,21 +56,20 @@ def train(
     start: Path | None = None,
     fresh: bool = False,
     strict: bool = False,
+    data: str | Path | None = None,
 ) -> Path:
     """Train until the budget is spent and return the best checkpoint; continue when `out` holds this very run.
 
-    Empty `plates` or `cutouts` mean the packaged sample. start: a run or checkpoint whose weights are the first ones.
-    Raises InputError: unusable pictures, another run in `out`, no budget, a loss that diverges.
+    No plates or cutouts: the packaged sample. data: a stored dataset instead. start: a run or checkpoint whose weights
+    are the first ones. Raises InputError: unusable pictures, another run in `out`, no budget, a loss that diverges.
     """
     settings = with_preset(settings, preset)
     _check(settings)
     accelerator = make_accelerator(settings.precision)
-    material = sort_pictures(
-        open_library(plates, "plates", strict), open_library(cutouts, "cutouts", strict), settings.seed
-    )
+    material = find_material(plates, cutouts, data, settings, strict)
     weights = None if start is None else _weights(start, settings.network)
     with accelerator.main_process_first():
-        config = make_config(plates, cutouts, start, settings)
+        config = make_config(plates, cutouts, start, settings, material)
         run = Run(out, config, material, fresh and accelerator.is_main_process)
     torch.manual_seed(settings.seed)
     network = build(settings.network)
@@ -97,14 +97,14 @@ class Training:
         progress: Progress,
     ) -> None:
         self.run, self.settings, self.accelerator, self.progress = run, settings, accelerator, progress
-        self.raw = network
+        self.raw = network if accelerator.num_processes == 1 else synchronised(network, accelerator.device)
         layout = memory_format(settings.network, accelerator.device)
         self.network, self.optimizer = accelerator.prepare(
-            network.to(memory_format=layout),  # ty: ignore[no-matching-overload]
+            self.raw.to(memory_format=layout),  # ty: ignore[no-matching-overload]
             optimizer,
         )
-        self.relative = run.material.depth == "relative"
-        self.scenes = live_scenes(run.material, settings, "train")
+        self.kind = run.material.kind
+        self.scenes = run.material.scenes(settings, "train")
         self.tracker = Tracker(run.folder, progress.step, accelerator.is_main_process)
         self.validation = fixed_batches(run.material, settings, accelerator.device)
         self.started = time.monotonic() - progress.seconds
@@ -117,7 +117,8 @@ class Training:
             self.progress.steps = self._steps_of_budget()
         if self.progress.step == self.progress.steps:
             self.tracker.close()
-            TrainingProgress.console.print(f"{self.run.folder} is finished: {self.progress.step:,} steps")
+            if self.accelerator.is_main_process:
+                TrainingProgress.console.print(f"{self.run.folder} is finished: {self.progress.step:,} steps")
             return checkpoint.find(self.run.folder)
         if self.progress.step == 0:
             self.say_what_it_does()
@@ -146,8 +147,9 @@ class Training:
         parts, console = self.run.material, TrainingProgress.console
         if not self.accelerator.is_main_process:
             return
-        for kind, pictures in (("plates", parts.plates), ("cutouts", parts.cutouts)):
-            sample = "" if self.run.config[kind] else " (the packaged sample: no --" + kind + " given)"
+        for kind, pictures in parts.pictures.items():
+            given = self.run.config[kind] or isinstance(parts, StoredMaterial)
+            sample = "" if given else " (the packaged sample: no --" + kind + " given)"
             counts = ", ".join(f"{len(pictures[part])} {part}" for part in ("train", "validation", "test"))
             console.print(f"{kind}{sample}: {counts}")
         console.print(f"scenes: {len(self.scenes):,} per epoch, {self.settings.size} px")
@@ -156,9 +158,8 @@ class Training:
 
     def _batches(self) -> Iterator[Batch]:
         """From this step on, without end."""
-        rank, world = self.accelerator.process_index, self.accelerator.num_processes
-        s = self.settings
-        order = SampleOrder(len(self.scenes), s.batch * world, s.seed, self.progress.step, rank, world)
+        s, rank, world = self.settings, self.accelerator.process_index, self.accelerator.num_processes
+        order = self.scenes.order(s.batch * world, s.seed, self.progress.step, rank, world)
         for batch in loader(self.scenes, order, s.workers):
             yield to_float(batch, self.accelerator.device)
 
@@ -169,16 +170,18 @@ class Training:
         self.optimizer.zero_grad()
         with self.accelerator.autocast():
             output = self.network(batch.plate, batch.frame, batch.plate_depth)
-        loss, parts = losses.total(output, batch, settings.loss, self.relative)
-        self._stop_when_diverging(float(loss.detach()))
+        loss, parts = losses.total(output, batch, settings.loss, self.kind, pooled)
+        parts = averaged(parts)
+        seen = float(parts["total"].detach())
+        self._stop_when_diverging(seen)
         self.accelerator.backward(loss)
         if settings.optimizer.clip > 0:
             self.accelerator.clip_grad_norm_(self.network.parameters(), settings.optimizer.clip)
         self.optimizer.step()
         progress.step += 1
         progress.samples += settings.batch * self.accelerator.num_processes
-        bar.advance(float(loss.detach()), settings.batch)
-        if progress.step % LOG_EVERY == 0:
+        bar.advance(seen, settings.batch * self.accelerator.num_processes)
+        if progress.step % self._log_every() == 0:
             self.tracker.write(self._row("train", parts, bar.samples_per_s))
 
     def _row(self, kind: str, parts: dict[str, Any], speed: float) -> dict[str, Any]:
@@ -190,7 +193,7 @@ class Training:
             "kind": kind,
             "loss": {name: round(float(torch.as_tensor(part).detach()), 6) for name, part in parts.items()},
             "learning_rate": rate(step, self.progress.steps, self.settings.optimizer),
-            "samples_per_s": round(speed * self.accelerator.num_processes, 2),
+            "samples_per_s": round(speed, 2),
         }
 
     def _stop_when_diverging(self, loss: float) -> None:
@@ -211,7 +214,7 @@ class Training:
         if not self.accelerator.is_main_process:
             return
         began = time.monotonic()
-        scores = validate(self.raw, self.validation, self.settings.loss, self.relative)
+        scores = validate(self.raw, self.validation, self.settings.loss, self.kind)
         first = self.validation[0]
         fixed = Batch(*(getattr(first, name)[:PANEL_SCENES] for name in Batch.__dataclass_fields__))
         self.raw.eval()
@@ -257,7 +260,7 @@ class Training:
         now = time.monotonic()
         per_step = (now - self.settled) / (self.progress.step - self.settles_at)
         began = time.monotonic()
-        validate(self.raw, self.validation, self.settings.loss, self.relative)
+        validate(self.raw, self.validation, self.settings.loss, self.kind)
         validating = time.monotonic() - began
         left = 60 * self.settings.minutes - (time.monotonic() - self.started) - VALIDATIONS * validating
         steps = torch.tensor(self.progress.step + max(1, int(left / per_step)), device=self.accelerator.device)
@@ -265,6 +268,10 @@ class Training:
             torch.distributed.broadcast(steps, 0)
         self.progress.steps = int(steps)
         self._save()
+
+    def _log_every(self) -> int:
+        steps = self.progress.steps
+        return LOG_EVERY if steps is None else max(1, min(LOG_EVERY, steps // LOG_LINES))
 
     def _validate_every(self) -> int:
         assert self.progress.steps is not None

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from torch import nn
 from cleanplate.network import checkpoint
 from cleanplate.pictures.writing import write_atomically
 from cleanplate.settings import TrainSettings
-from cleanplate.training.material import Material
+from cleanplate.training.material import Material, StoredMaterial
 from cleanplate.training.optimizer import optimizer_tensors, restore_optimizer
 from cleanplate.types import InputError
 
@@ -48,7 +48,7 @@ class Run:
         self.folder, self.config, self.material = folder, config, material
         if fresh and (folder / "config.json").is_file():
             shutil.rmtree(folder)
-        whole = json.loads(json.dumps({"version": checkpoint.version(), **config, "pictures": material.listing()}))
+        whole = json.loads(json.dumps({"version": checkpoint.version(), **config, "pictures": material.pictures}))
         if (folder / "config.json").is_file():
             _same(folder, json.loads((folder / "config.json").read_text()), whole)
         else:
@@ -75,7 +75,7 @@ class Run:
         meta = {
             "network": self.config["settings"]["network"],
             "config": self.config,
-            "pictures": self.material.listing(),
+            "pictures": self.material.pictures,
             "depth": self.material.depth,
             "step": progress.step,
             "samples": progress.samples,
@@ -86,12 +86,24 @@ class Run:
 
 
 def make_config(
-    plates: tuple[Path, ...], cutouts: tuple[Path, ...], start: Path | None, settings: TrainSettings
+    plates: tuple[Path, ...],
+    cutouts: tuple[Path, ...],
+    start: Path | None,
+    settings: TrainSettings,
+    material: Material,
 ) -> dict[str, Any]:
-    """The resolved configuration as JSON-able values; folders are absolute, none = the packaged sample."""
+    """The resolved configuration as JSON-able values; folders are absolute, none = the packaged sample.
+
+    Of a stored dataset: "data", the folders that it was composed of, and its plan.
+    """
+    data = {}
+    if isinstance(material, StoredMaterial):
+        data, (plates, cutouts) = {"data": material.data}, material.folders
+        settings = replace(settings, plan=material.dataset.identity.plan)
     return {
         "plates": [str(f.resolve()) for f in plates],
         "cutouts": [str(f.resolve()) for f in cutouts],
+        **data,
         "from": str(start.resolve()) if start else None,
         "settings": json.loads(json.dumps(asdict(settings))),
     }

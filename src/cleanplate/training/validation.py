@@ -11,13 +11,14 @@ from torch import nn
 
 from cleanplate.measures import losses, metrics
 from cleanplate.settings import LossSettings
+from cleanplate.types import DepthKind
 
 if TYPE_CHECKING:
     from cleanplate.scenes.dataset import Batch
 
 
 def validate(
-    network: nn.Module, batches: Iterable[Batch], settings: LossSettings, relative: bool
+    network: nn.Module, batches: Iterable[Batch], settings: LossSettings, kind: DepthKind
 ) -> dict[str, dict[str, Any]]:
     """{"loss": parts and total, "mask": scores, "depth": aligned scores} over the batches; None where undefined."""
     network.eval()
@@ -26,14 +27,14 @@ def validate(
     with torch.inference_mode():
         for batch in batches:
             output = network(batch.plate, batch.frame, None)
-            _, parts = losses.total(output, batch, settings, relative)
+            _, parts = losses.total(output, batch, settings, kind)
             sums.append({name: float(value) for name, value in parts.items()})
             alpha = output.mask_logits.sigmoid().float().cpu().numpy()[:, 0]
             depth = output.log_depth.float().exp().cpu().numpy()[:, 0]
             truth, true_depth = batch.alpha.cpu().numpy()[:, 0], batch.depth.cpu().numpy()[:, 0]
             masks += [metrics.mask_scores(metrics.mask_counts(a, t)) for a, t in zip(alpha, truth, strict=True)]
             depths += [
-                metrics.depth_scores(metrics.depth_sums(metrics.aligned(d, t, relative), t))
+                metrics.depth_scores(metrics.depth_sums(metrics.aligned(d, t, kind), t))
                 for d, t in zip(depth, true_depth, strict=True)
                 if (t > 0).any()
             ]
