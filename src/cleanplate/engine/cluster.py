@@ -1,9 +1,10 @@
 """Ray: a function's work over many keys on this machine's Ray or on a cluster's.
 
-Contract: as `engine.run_tasks` and `engine.run_actors` say. Tasks go wherever the cluster has a free core; actors are
-a pool of the size that the cluster has at the start. A cluster's machines must have this package, and reach the store
-and the pictures under the same names. Ray on this machine is started for the run, reports nothing to anyone, and is
-shut down after it; a Ray that this process is connected to already is used and left alone.
+Contract: as `engine.run_actors` says, with a pool of actors of the size that the cluster has at the start. (Ray's tasks
+would follow a growing cluster, but cancelling them races with their answers and can abort the driver, in 2.60.) A
+cluster's machines must have this package, and reach the store and the pictures under the same names. Ray on this
+machine is started for the run, reports nothing to anyone, and is shut down after it; a Ray that this process is
+connected to already is used and left alone.
 """
 
 from __future__ import annotations
@@ -15,10 +16,9 @@ import socket
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from typing import Any, TypeVar
 
-from cleanplate.engine.ledger import TRIES, Says, deadly, supervise
+from cleanplate.engine.ledger import Says, supervise
 from cleanplate.engine.processes import one_thread
 from cleanplate.types import InputError
 
@@ -30,31 +30,6 @@ OBJECT_STORE = 256 * 2**20
 """Bytes of shared memory for Ray on this machine: results are small, files go to the store."""
 ANSWER_SECONDS = 5.0
 """A cluster that takes longer to accept a connection does not answer."""
-
-
-def run_ray_tasks(
-    task: Callable[[Job, Key], Result], job: Job, keys: Sequence[Key], workers: int | None, address: str | None
-) -> Iterator[tuple[Key, Result]]:
-    """Yield (key, task(job, key)) as they are done, two keys per core on their way."""
-    with connected(workers, address) as ray:
-        remote = ray.remote(num_cpus=1, max_retries=TRIES - 1)(_do)
-        parcel = [ray.put((task, job))]  # in a list, so that Ray passes the reference and a worker fetches it once
-        waiting = iter(keys)
-        pending = {remote.remote(parcel, key): key for key in islice(waiting, 2 * _size(ray, workers))}
-        try:
-            while pending:
-                for answer in ray.wait(list(pending))[0]:
-                    says, value = _outcome(ray, answer)
-                    if says == "error":
-                        raise value
-                    key = pending.pop(answer)
-                    if says == "ended":
-                        raise deadly(key, value)
-                    pending.update((remote.remote(parcel, following), following) for following in islice(waiting, 1))
-                    yield key, value
-        finally:
-            for answer in pending:
-                ray.cancel(answer, force=True)
 
 
 def run_ray_actors(
@@ -187,20 +162,6 @@ class _Loaded:
 
     def answer(self, key: Any) -> Any:
         return self._work(key)
-
-
-_fetched: dict[Any, Callable[[Any], Any]] = {}
-"""In a worker of Ray: the parcel it works on, so that all its tasks share one job."""
-
-
-def _do(parcel: list[Any], key: Any) -> Any:
-    """A task's far side."""
-    if parcel[0] not in _fetched:
-        one_thread()
-        task, job = _fetch(parcel)
-        _fetched.clear()
-        _fetched[parcel[0]] = lambda key: task(job, key)
-    return _fetched[parcel[0]](key)
 
 
 def _fetch(parcel: list[Any]) -> tuple[Any, Any]:

@@ -45,11 +45,7 @@ def run_tasks(
     task: Callable[[Job, Key], Result], job: Job, keys: Sequence[Key], engine: Engine
 ) -> Iterator[tuple[Key, Result]]:
     """Yield (key, task(job, key)) as they are done. task: a function of a module; the job goes to a worker once."""
-    if engine.kind == "processes" or engine.workers == 0 or not keys:
-        return run_actors(partial(partial, task), job, keys, engine)
-    from cleanplate.engine.cluster import run_ray_tasks
-
-    return run_ray_tasks(task, job, keys, engine.workers, engine.address)
+    return run_actors(partial(partial, task), job, keys, engine)
 
 
 def run_actors(

@@ -2,7 +2,7 @@
 
 Contract: keys are given out in order, at most two to a worker (so that it need not wait for its next), near the end
 one (so that no key waits behind another). A worker answers its keys in order; when it dies, its keys are given out
-again, and the first of them, the one it was working on, is blamed.
+again, each alone to a worker, so that one that ends its worker cannot put the blame on another.
 """
 
 from __future__ import annotations
@@ -94,7 +94,8 @@ class Ledger(Generic[AnyWorker, Key]):
         """The keys to send to this worker now; none before it is ready."""
         held = self._held.get(worker)
         while held is not None and self._waiting:
-            if held and (len(held) == 2 or len(self._waiting) <= len(self._held)):
+            suspect = any(self._deaths[number] for number in (*held, self._waiting[0]))
+            if held and (suspect or len(held) == 2 or len(self._waiting) <= len(self._held)):
                 return
             held.append(self._waiting.popleft())
             yield self._keys[held[-1]]
@@ -113,16 +114,13 @@ class Ledger(Generic[AnyWorker, Key]):
                     f"{TRIES} workers in a row ended before they were ready ({how}); expected memory for each, and a "
                     'script that does its work under `if __name__ == "__main__":`. Try fewer workers, or 0 to see why'
                 )
-        elif held:
-            self._deaths[held[0]] += 1
-            if self._deaths[held[0]] == TRIES:
-                raise deadly(self._keys[held[0]], how)
-            self._waiting.extendleft(reversed(held))
-
-
-def deadly(key: object, how: str) -> InputError:
-    """The error that names a key which ended its worker as often as it may."""
-    return InputError(
-        f"{getattr(key, 'name', key)} ended its worker {TRIES} times ({how}); most often memory runs out: "
-        "try fewer workers, or 0 to see why"
-    )
+            return
+        for number in held:
+            self._deaths[number] += 1
+            if self._deaths[number] == TRIES:
+                key = self._keys[number]
+                raise InputError(
+                    f"{getattr(key, 'name', key)} ended its worker {TRIES} times ({how}); most often memory runs out: "
+                    "try fewer workers, or 0 to see why"
+                )
+        self._waiting.extendleft(reversed(held))

@@ -25,14 +25,14 @@ from cleanplate.scenes.stock import Stock
 from cleanplate.types import AlphaPixels, Depth, Layer, Scene
 
 
-def compose(recipe: Recipe, stock: Stock, height: int, width: int) -> Scene:
-    """The scene of this recipe on a canvas of height x width pixels."""
+def compose(recipe: Recipe, stock: Stock, height: int, width: int, deep: bool = True) -> Scene:
+    """The scene of this recipe on a canvas of height x width pixels. Without `deep`, its depth is the plate's still."""
     plate, plate_depth = stock.view(recipe.plate, recipe.view.box, height, width)
     frame = plate.copy()
     layers = [_add(placed, recipe.view, stock, frame, plate_depth) for placed in recipe.placements]
     visible = _cut_by_nearer(layers)
     alpha = whole_alpha(visible, (height, width))
-    depth = whole_depth(visible, alpha, plate_depth)
+    depth = whole_depth(visible, alpha, plate_depth) if deep else plate_depth
     return Scene(plate, frame, alpha, plate_depth, depth, visible, recipe.to_json())
 
 

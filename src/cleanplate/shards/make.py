@@ -103,13 +103,13 @@ class ShardMaker:
         stock = self._stocks[shard.part]
         facts = {"part": shard.part, "number": str(shard.number), "dataset": identity.fingerprint}
         encoder = Encoder((side, side), identity.quality, identity.depth == "metric", facts)
-        kept = []
+        kept, plain = [], self.job.format != "parquet"
         for index in range(identity.first(shard), identity.first(shard) + identity.rows_of(shard)):
             number = plan_number(index, len(plan), len(plates), identity.plan.scenes_per_view)
             drawn = recipe(plan, number, stock)
-            scene = compose(drawn, stock, side, side)
+            scene = compose(drawn, stock, side, side, deep=plain)  # a shard has depth by plate and layer only
             row = encoder.add(index, scene, drawn)
-            if self.job.format != "parquet":
+            if plain:
                 kept.append((index, scene, row["frame"], encoder.plate_picture(row["plate"])))
         return kept, encoder.finish()
 

@@ -18,13 +18,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cleanplate.scenes.compose import whole_alpha, whole_depth
-from cleanplate.shards.format import GROUP, READ, decode_jpeg
+from cleanplate.shards.format import GROUP, PLATES, READ, decode_jpeg
 from cleanplate.shards.identity import DATASET, MANIFEST, Identity, Shard, read_identity
 from cleanplate.shards.store import Store
 from cleanplate.types import Depth, InputError, Layer, Pixels, Scene
 
-KEPT_PLATES = 12
-"""Decoded plates that an open shard keeps."""
+KEPT_PLATES = 160
+"""Decoded plates that a dataset keeps for all of its open shards: those of a window of training's order."""
+
+Plates = OrderedDict[tuple[Shard, int], tuple[Pixels, Depth, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +62,13 @@ def _layer(facts: dict[str, Any], side: tuple[int, int], scale: float) -> Layer:
 
 
 class StoredShard:
-    """An open shard. part, number, rows: as in `Identity`; groups: row groups."""
+    """An open shard. rows: scenes; groups: row groups; side: (height, width). kept: decoded plates of open shards."""
 
-    def __init__(self, store: Store, shard: Shard) -> None:
-        self.shard = shard
+    def __init__(self, store: Store, shard: Shard, kept: Plates | None = None) -> None:
+        self.shard, self._kept = shard, Plates() if kept is None else kept
         try:
             self._scenes = pq.ParquetFile(store.open(shard.scenes))
-            self._plates = pq.ParquetFile(pa.BufferReader(store.read(shard.plates)))  # kept compressed
+            self._plates = pq.read_table(pa.BufferReader(store.read(shard.plates)), schema=PLATES).to_pylist()
         except pa.ArrowInvalid as error:
             raise InputError(
                 f"{store.place}: {shard.name} is damaged ({error}); delete {shard.scenes} and run compose again"
@@ -75,7 +77,6 @@ class StoredShard:
         self.facts = facts | {k.decode(): v.decode() for k, v in (self._scenes.metadata.metadata or {}).items()}
         self.side = int(facts["height"]), int(facts["width"])
         self.rows, self.groups = self._scenes.metadata.num_rows, self._scenes.metadata.num_row_groups
-        self._kept: OrderedDict[int, tuple[Pixels, Depth, float]] = OrderedDict()
 
     def read(self, group: int) -> list[Row]:
         """The rows of one row group, in order: `GROUP` of them, fewer in the last."""
@@ -84,27 +85,28 @@ class StoredShard:
 
     def plate(self, row: int) -> tuple[Pixels, Depth, float]:
         """(pixels, depth, depth's step) of a row of the plates table, decoded once and kept for a while."""
-        if row in self._kept:
-            self._kept.move_to_end(row)
-            return self._kept[row]
+        key = self.shard, row
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
         facts = self.plate_facts(row)
         scale = facts["depth_scale"]
         depth = np.zeros(self.side, np.float32)
         if facts["depth"]:
             np.multiply(np.frombuffer(facts["depth"], "<u2").reshape(self.side), np.float32(scale), out=depth)
-        self._kept[row] = decode_jpeg(facts["picture"]), depth, scale
+        self._kept[key] = decode_jpeg(facts["picture"]), depth, scale
         if len(self._kept) > KEPT_PLATES:
             self._kept.popitem(last=False)
-        return self._kept[row]
+        return self._kept[key]
 
     @property
     def plates(self) -> int:
         """Rows of the plates table."""
-        return self._plates.num_row_groups
+        return len(self._plates)
 
     def plate_facts(self, row: int) -> dict[str, Any]:
         """name, x, y, width, height ... of a row of the plates table, undecoded."""
-        return self._plates.read_row_group(row, use_threads=False).to_pylist()[0]
+        return self._plates[row]
 
 
 class Dataset:
@@ -117,6 +119,10 @@ class Dataset:
                 f"{self.store.place} is no dataset: it has no {DATASET}; give the --out of `cleanplate compose`"
             )
         self.identity: Identity = read_identity(self.store.read(DATASET), self.store.place)
+        self._plates = Plates()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_plates": Plates()}  # other processes decode their own
 
     def shards(self, part: str | None = None) -> tuple[Shard, ...]:
         """All planned shards, of one part or of all."""
@@ -124,7 +130,7 @@ class Dataset:
 
     def open(self, shard: Shard) -> StoredShard:
         """This shard. Raises InputError when it is missing or no Parquet."""
-        return StoredShard(self.store, shard)
+        return StoredShard(self.store, shard, self._plates)
 
     def missing(self) -> tuple[Shard, ...]:
         """Planned shards that are not there yet."""
