@@ -18,6 +18,7 @@ from urllib.request import Request, urlopen
 
 import boto3
 import fsspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -25,9 +26,15 @@ from moto.server import ThreadedMotoServer
 
 from cleanplate.engine.engine import Engine, run_tasks
 from cleanplate.pictures.writing import beside
+from cleanplate.settings import PlanSettings
+from cleanplate.shards.make import make_dataset
 from cleanplate.shards.place import shown, without_secrets
+from cleanplate.shards.reading import Dataset
 from cleanplate.shards.store import Store
+from cleanplate.shards.verify import verify
+from cleanplate.training.stored import StoredScenes
 from cleanplate.types import InputError
+from made_scenes import write_cutouts, write_plates
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+b"
 ENCODED = "wJalrXUtnFEMI%2FK7MDENG%2Bb"
@@ -332,3 +339,24 @@ def test_what_of_a_uri_is_shown() -> None:
     assert shown("s3://key:pa/ss@bucket/a") == "s3://bucket/a"
     assert shown("memory://x") == "memory://x"
     assert without_secrets("bad pa/ss in s3://key:pa%2Fss@b", "s3://key:pa%2Fss@b") == "bad *** in s3://b"
+
+
+def test_a_dataset_on_s3_is_the_one_on_a_disk(bucket: str, tmp_path: Path) -> None:
+    write_plates(tmp_path / "plates", 6)
+    write_cutouts(tmp_path / "cutouts", 6)
+    options: dict = {"scenes": 60, "size": 32, "plan": PlanSettings(scenes_per_view=5), "quiet": True}
+
+    def make(place: str, workers: int) -> Dataset:
+        folders = [tmp_path / "plates"], [tmp_path / "cutouts"]
+        return make_dataset(place, *folders, engine=Engine(workers=workers), **options)
+
+    here, there = make(str(tmp_path / "data"), 0), make(bucket, 1)
+    assert {name: there.store.read(name) for name in there.store.names()} == {
+        name: here.store.read(name) for name in here.store.names()
+    }
+    there.store.delete("scenes/test-00000.parquet")
+    assert [problem.file for problem in verify(there.store)] == ["scenes/test-00000.parquet"]
+    make(bucket, 0)
+    assert verify(there.store) == []
+    near, far = (StoredScenes(Dataset(place), "train", effects="train", seed=1) for place in (here.store.place, bucket))
+    assert all(np.array_equal(near[0, 7][name], far[0, 7][name]) for name in near[0, 7])

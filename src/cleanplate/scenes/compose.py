@@ -110,10 +110,11 @@ def _cut_by_nearer(layers: list[Layer]) -> tuple[Layer, ...]:
     """Layers, back to front, each with the alpha that those in front of it leave visible."""
     visible: list[Layer] = []
     front: AlphaPixels | None = None
-    for layer in reversed(layers):
+    for number, layer in enumerate(reversed(layers), 1):
         alpha = layer.alpha if front is None else shared(255 - front, layer.alpha)
         visible.append(Layer(alpha, layer.depth))
-        front = layer.alpha if front is None else layer.alpha + shared(255 - layer.alpha, front)
+        if number < len(layers):
+            front = alpha if front is None else front + alpha
     return tuple(reversed(visible))
 
 

@@ -157,7 +157,9 @@ def _floor(plane: np.ndarray, depth: Depth, across: np.ndarray, down: np.ndarray
     near = inverse > 1e-3
     beyond = np.stack([x[near], y[near], 1 / inverse[near]], axis=1)
     up = (shortened(-normal[0]), shortened(-normal[1]), shortened(-normal[2]))
-    return Floor(up, camera_height, mask, points.astype(np.float32), beyond.astype(np.float32))
+    # by columns in memory: placing works on x, y and z apart
+    columns = (np.asfortranarray(array, dtype=np.float32) for array in (points, beyond))
+    return Floor(up, camera_height, mask, *columns)
 
 
 def layered(distance: float | None, relief: Depth | None, base: float, metric: bool, shape: tuple[int, int]) -> Depth:

@@ -99,8 +99,8 @@ def _standing(
 ) -> Placement | None:
     if plate.floor is None or cutout.height_m is None:
         return None
-    points = np.concatenate([plate.floor.points, plate.floor.beyond]) if leaves else plate.floor.points
-    x, y, z = points.T
+    points = plate.floor.points.T
+    x, y, z = np.concatenate([points, plate.floor.beyond.T], axis=1) if leaves else points
     heights = np.float32(plate.focal * cutout.height_m) / z
     widths = heights * np.float32(cutout.aspect / plate.aspect)
     tallest = TALLEST_LEAVING if leaves else TALLEST

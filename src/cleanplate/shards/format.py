@@ -96,8 +96,11 @@ def decode_jpeg(data: bytes) -> Pixels:
 
 def to_steps(depth: Depth, scale: float) -> np.ndarray:
     """Depth as uint16 steps of this scale; what is farther than they reach is 0, unknown."""
-    steps = np.rint(depth * np.float32(1 / scale))
-    return np.where(steps <= FARTHEST, steps, 0).astype("<u2")
+    steps = depth * np.float32(1 / scale)
+    np.rint(steps, out=steps)
+    if steps.size and steps.max() > FARTHEST:
+        steps[steps > FARTHEST] = 0
+    return steps.astype("<u2")
 
 
 class Encoder:
