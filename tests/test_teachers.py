@@ -14,7 +14,8 @@ from onnx import TensorProto
 from PIL import Image
 
 from cleanplate.settings import TeacherSettings
-from cleanplate.teachers.teacher import Found, find_teacher, kind_of, open_teacher, parse_source, to_values
+from cleanplate.teachers.model import Found
+from cleanplate.teachers.teacher import find_teacher, kind_of, open_teacher, parse_source, to_values
 from cleanplate.types import InputError
 from made_teachers import write_hf, write_onnx
 

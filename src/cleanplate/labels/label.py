@@ -44,7 +44,8 @@ from cleanplate.shards.identity import MANIFEST, Identity, Shard
 from cleanplate.shards.manifest import seal
 from cleanplate.shards.progress import ShardProgress
 from cleanplate.shards.reading import Dataset
-from cleanplate.teachers.teacher import Found, find_teacher, kind_of
+from cleanplate.teachers.model import Found
+from cleanplate.teachers.teacher import find_teacher, kind_of
 from cleanplate.types import InputError
 
 SHOWN, PROBED = 6, 24

@@ -18,7 +18,8 @@ from cleanplate.settings import TeacherSettings
 from cleanplate.shards.format import GROUP
 from cleanplate.shards.identity import Identity
 from cleanplate.shards.store import Store
-from cleanplate.teachers.teacher import Found, Teacher, open_teacher
+from cleanplate.teachers.model import Found
+from cleanplate.teachers.teacher import Teacher, open_teacher
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ from cleanplate.scenes.compose import whole_depth
 from cleanplate.shards.format import FARTHEST, GROUP, MILLIMETRE
 from cleanplate.shards.identity import Shard
 from cleanplate.shards.reading import Dataset, Row, StoredShard
-from cleanplate.teachers.teacher import Map, Values
+from cleanplate.teachers.model import Map, Values
 from cleanplate.types import FAR_M, Depth, DepthKind, InputError, Layer, Scene
 
 Mode = Literal["scenes", "plates"]

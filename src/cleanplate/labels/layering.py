@@ -30,7 +30,7 @@ from cleanplate.scenes.compose import canvas_box, over
 from cleanplate.scenes.placement import Placement, View
 from cleanplate.scenes.recipe import Recipe
 from cleanplate.scenes.stock import Cutout, Plate, base_of, without_holes
-from cleanplate.teachers.teacher import Values
+from cleanplate.teachers.model import Values
 from cleanplate.types import AlphaPixels, Depth, DepthKind, Pixels, Scene
 
 Relief = Float32[np.ndarray, "_ _"]

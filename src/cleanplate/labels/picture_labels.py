@@ -22,7 +22,8 @@ from cleanplate.scenes.placement import View
 from cleanplate.scenes.recipe import Recipe
 from cleanplate.scenes.stock import Stock
 from cleanplate.shards.reading import StoredShard
-from cleanplate.teachers.teacher import Values, kind_of, to_values
+from cleanplate.teachers.model import Values
+from cleanplate.teachers.teacher import kind_of, to_values
 from cleanplate.types import Scene
 
 CHUNK = 16

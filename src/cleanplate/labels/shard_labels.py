@@ -30,7 +30,8 @@ from cleanplate.labels.polarity import Agreement, Shown, agreement
 from cleanplate.shards.format import GROUP
 from cleanplate.shards.identity import Shard
 from cleanplate.shards.reading import Row, StoredShard
-from cleanplate.teachers.teacher import Values, kind_of, to_values
+from cleanplate.teachers.model import Values
+from cleanplate.teachers.teacher import kind_of, to_values
 from cleanplate.types import Scene
 
 COMPARED = 100

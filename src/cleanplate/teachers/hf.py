@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cleanplate.settings import TeacherSettings
-from cleanplate.teachers.teacher import Found, Maps, Pictures, batches, first_line, needs
+from cleanplate.teachers.model import Found, Maps, Pictures, batches, first_line, needs
 from cleanplate.types import InputError
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from cleanplate.settings import TeacherSettings
-from cleanplate.teachers.teacher import Maps, Pictures, batches, needs
+from cleanplate.teachers.model import Maps, Pictures, batches, needs
 from cleanplate.types import InputError, Pixels
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

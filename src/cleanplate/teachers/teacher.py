@@ -17,40 +17,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, UInt8
 
 from cleanplate.settings import TeacherSettings
+from cleanplate.teachers.model import Found, Maps, Pictures, Runner, Values
 from cleanplate.types import DepthKind, InputError
-
-Values = Float32[np.ndarray, "h w"]
-"""A teacher's map; see the module's text. nan = unknown."""
-Map = Float32[np.ndarray, "_ _"]
-"""The same, of a size of its own."""
-Pictures = Sequence[UInt8[np.ndarray, "_ _ 3"]]
-Maps = list[Map]
-Runner = Callable[[Pictures], Maps]
-"""Pictures, uint8 [h, w, 3], -> the raw output for each, float32 [H, W] of any size."""
 
 SOURCES = "teacher=hf:MODEL_OR_DIR or teacher=onnx:FILE"
 FARTHEST_M = 65.535
 """What uint16 millimetres can hold."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """Where a teacher lies on this machine. path: its folder or file. sha256: of its files."""
-
-    kind: Literal["hf", "onnx"]
-    source: str
-    path: Path
-    sha256: str
 
 
 class Teacher:
@@ -146,19 +126,6 @@ def open_teacher(settings: TeacherSettings, found: Found | None = None, threads:
     return Teacher(found.source, HfTeacher(found, settings, threads))
 
 
-def batches(shapes: Sequence[tuple[int, ...]], batch: int) -> list[list[int]]:
-    """The places of equal shapes, together, at most `batch` of them."""
-    by_shape: dict[tuple[int, ...], list[int]] = {}
-    for place, shape in enumerate(shapes):
-        by_shape.setdefault(shape, []).append(place)
-    return [places[i : i + batch] for places in by_shape.values() for i in range(0, len(places), batch)]
-
-
-def needs(package: str, error: ImportError) -> InputError:
-    """What to tell someone without the package."""
-    return InputError(f"a depth teacher needs {package} ({error}): pip install 'cleanplate[teacher]'")
-
-
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -180,8 +147,3 @@ def _resized(output: np.ndarray, height: int, width: int) -> Values:
     if output.shape == (height, width):
         return output
     return cv2.resize(output, (width, height), interpolation=cv2.INTER_LINEAR)
-
-
-def first_line(error: Exception) -> str:
-    """What fits into a message of ours."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
