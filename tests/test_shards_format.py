@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from cleanplate.scenes.compose import compose
+from cleanplate.scenes.compose import Composite, laid_out, paste
 from cleanplate.scenes.recipe import Recipe, make_plan, recipe
 from cleanplate.scenes.stock import Stock
 from cleanplate.settings import PlanSettings
@@ -16,23 +16,23 @@ from cleanplate.shards.format import GROUP, Encoder, decode_jpeg, encode_jpeg
 from cleanplate.shards.identity import Shard
 from cleanplate.shards.reading import StoredShard
 from cleanplate.shards.store import Store
-from cleanplate.types import InputError, Scene
+from cleanplate.types import InputError
 from made_scenes import write_cutouts, write_plates
 
 SHARD = Shard("train", 0)
 COUNT, SIDE = 130, 64
 
 
-def _composed(root: Path, depth: bool) -> list[tuple[Recipe, Scene]]:
+def _composed(root: Path, depth: bool) -> list[tuple[Recipe, Composite]]:
     plates = write_plates(root / "plates", 4, depth)
     cutouts = write_cutouts(root / "cutouts", 5)
     settings = PlanSettings(positions=5, scenes_per_view=10, objects=(1, 3))
     plan, stock = make_plan(plates, cutouts, settings, 3, COUNT), Stock(plates, cutouts, SIDE)
     recipes = [recipe(plan, i, stock) for i in range(COUNT)]
-    return [(drawn, compose(drawn, stock, SIDE, SIDE)) for drawn in recipes]
+    return [(drawn, paste(drawn, stock, SIDE, SIDE)) for drawn in recipes]
 
 
-def _stored(root: Path, scenes: list[tuple[Recipe, Scene]], metric: bool = True) -> tuple[Store, str]:
+def _stored(root: Path, scenes: list[tuple[Recipe, Composite]], metric: bool = True) -> tuple[Store, str]:
     encoder = Encoder((SIDE, SIDE), 80, metric, {"part": "train", "number": "0"})
     for index, (drawn, scene) in enumerate(scenes):
         encoder.add(index, scene, drawn)
@@ -48,7 +48,8 @@ def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     root = tmp_path_factory.mktemp("format")
     scenes = _composed(root, request.param)
     store, _ = _stored(root, scenes)
-    return scenes, StoredShard(store, SHARD), root / "data"
+    laid = [(drawn, laid_out(composite)) for drawn, composite in scenes]
+    return laid, StoredShard(store, SHARD), root / "data"
 
 
 def _rows(shard: StoredShard) -> list:
@@ -119,8 +120,8 @@ def test_relative_depth_keeps_its_proportions(tmp_path: Path) -> None:
     scenes = _composed(tmp_path, True)
     store, _ = _stored(tmp_path, scenes, metric=False)
     shard = StoredShard(store, SHARD)
-    for row, (_, scene) in zip(_rows(shard), scenes, strict=True):
-        assert np.abs(row.scene(shard).depth / scene.depth - 1).max() < 1e-3
+    for row, (_, composite) in zip(_rows(shard), scenes, strict=True):
+        assert np.abs(row.scene(shard).depth / laid_out(composite).depth - 1).max() < 1e-3
 
 
 def test_damaged_shard_is_an_input_error(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ the plate is clearly nearer (people behind tables).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import reduce
 
 import cv2
@@ -22,18 +23,65 @@ from cleanplate.scenes.depth import layered
 from cleanplate.scenes.placement import HIDES, Placement, View
 from cleanplate.scenes.recipe import Recipe
 from cleanplate.scenes.stock import Stock
-from cleanplate.types import AlphaPixels, Depth, Layer, Scene
+from cleanplate.types import AlphaPixels, Depth, Layer, Pixels, Scene
 
 
-def compose(recipe: Recipe, stock: Stock, height: int, width: int, deep: bool = True) -> Scene:
-    """The scene of this recipe on a canvas of height x width pixels. Without `deep`, its depth is the plate's still."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Patch:
+    """What is seen of one cutout, where it lies. left, top: on the canvas, pixels; all of it lies there.
+
+    alpha: already cut where something nearer hides it. depth: metres; 0 = unknown, or no part of the cutout.
+    """
+
+    left: int
+    top: int
+    alpha: AlphaPixels
+    depth: Depth
+
+    @property
+    def spot(self) -> tuple[slice, slice]:
+        """Its rows and columns of the canvas."""
+        height, width = self.alpha.shape
+        return slice(self.top, self.top + height), slice(self.left, self.left + width)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Composite:
+    """A scene before its layers and its depth are laid out on the canvas. patches: one per placement, back to front."""
+
+    plate: Pixels
+    frame: Pixels
+    alpha: AlphaPixels
+    plate_depth: Depth
+    patches: tuple[Patch, ...]
+    recipe: str
+
+
+def compose(recipe: Recipe, stock: Stock, height: int, width: int) -> Scene:
+    """The scene of this recipe on a canvas of height x width pixels."""
+    return laid_out(paste(recipe, stock, height, width))
+
+
+def paste(recipe: Recipe, stock: Stock, height: int, width: int) -> Composite:
+    """The composite of this recipe; its plate and plate depth are shared with others and not to be written to."""
     plate, plate_depth = stock.view(recipe.plate, recipe.view.box, height, width)
     frame = plate.copy()
-    layers = [_add(placed, recipe.view, stock, frame, plate_depth) for placed in recipe.placements]
-    visible = _cut_by_nearer(layers)
-    alpha = whole_alpha(visible, (height, width))
-    depth = whole_depth(visible, alpha, plate_depth) if deep else plate_depth
-    return Scene(plate, frame, alpha, plate_depth, depth, visible, recipe.to_json())
+    patches = [_add(placed, recipe.view, stock, frame, plate_depth) for placed in recipe.placements]
+    alpha = np.zeros((height, width), np.uint8)
+    seen = tuple(_seen(patch, alpha) for patch in reversed(patches))[::-1]
+    return Composite(plate, frame, alpha, plate_depth, seen, recipe.to_json())
+
+
+def laid_out(composite: Composite) -> Scene:
+    """The scene of a composite."""
+    layers = []
+    for patch in composite.patches:
+        layer = Layer(np.zeros_like(composite.alpha), np.zeros_like(composite.plate_depth))
+        layer.alpha[patch.spot], layer.depth[patch.spot] = patch.alpha, patch.depth
+        layers.append(layer)
+    depth = whole_depth(layers, composite.alpha, composite.plate_depth)
+    of = composite
+    return Scene(of.plate, of.frame, of.alpha, of.plate_depth, depth, tuple(layers), of.recipe)
 
 
 def whole_alpha(layers: Sequence[Layer], shape: tuple[int, int]) -> AlphaPixels:
@@ -69,17 +117,16 @@ def canvas_box(placed: Placement, view: View, height: int, width: int) -> tuple[
     return left, bottom - tall, left + wide, bottom
 
 
-def _add(placed: Placement, view: View, stock: Stock, frame: np.ndarray, plate_depth: Depth) -> Layer:
-    """Paste one cutout into the frame (in place); return its layer."""
+def _add(placed: Placement, view: View, stock: Stock, frame: np.ndarray, plate_depth: Depth) -> Patch:
+    """Paste one cutout into the frame (in place); return it as if nothing nearer hid it."""
     height, width = plate_depth.shape
-    layer = Layer(np.zeros((height, width), np.uint8), np.zeros((height, width), np.float32))
     left, top, right, bottom = canvas_box(placed, view, height, width)
     cutout = stock.cutout(placed.cutout)
     colour, relief = cutout.at(bottom - top, right - left, placed.mirror)
     rows, columns = slice(max(top, 0), min(bottom, height)), slice(max(left, 0), min(right, width))
     inner = slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left)
     if rows.start >= rows.stop or columns.start >= columns.stop:
-        return layer
+        return Patch(0, 0, np.zeros((0, 0), np.uint8), np.zeros((0, 0), np.float32))
     colour, spot = colour[inner], (rows, columns)
     relief = None if relief is None else relief[inner]
     standing = placed.mode == "standing"
@@ -90,11 +137,20 @@ def _add(placed: Placement, view: View, stock: Stock, frame: np.ndarray, plate_d
     elif placed.depth_m is not None:
         # a free cutout is nearer than what it covers: its relief must not reach through a wall
         np.minimum(deep, np.where(under > 0, under * np.float32(0.98), deep), out=deep)
-    alpha = np.ascontiguousarray(colour[..., 3])
-    frame[spot] = over(colour[..., :3], alpha, frame[spot])
-    layer.alpha[spot] = alpha
-    np.copyto(layer.depth[spot], deep, where=alpha > 0)
-    return layer
+    alpha = cv2.extractChannel(colour, 3)
+    frame[spot] = over(cv2.cvtColor(colour, cv2.COLOR_RGBA2RGB), alpha, frame[spot])
+    np.copyto(deep, 0, where=alpha == 0)
+    return Patch(columns.start, rows.start, alpha, deep)
+
+
+def _seen(patch: Patch, nearer: AlphaPixels) -> Patch:
+    """What the nearer ones leave to be seen of a patch; it is added to them, in place."""
+    if not patch.alpha.size:
+        return patch
+    before = nearer[patch.spot]
+    alpha = shared(255 - before, patch.alpha)
+    nearer[patch.spot] = before + alpha
+    return Patch(patch.left, patch.top, alpha, patch.depth)
 
 
 def _hidden_by_plate(colour: UInt8[np.ndarray, "h w 4"], deep: Depth, under: Depth) -> UInt8[np.ndarray, "h w 4"]:
@@ -106,23 +162,11 @@ def _hidden_by_plate(colour: UInt8[np.ndarray, "h w 4"], deep: Depth, under: Dep
     return shared(cv2.merge([keep] * 4), colour)
 
 
-def _cut_by_nearer(layers: list[Layer]) -> tuple[Layer, ...]:
-    """Layers, back to front, each with the alpha that those in front of it leave visible."""
-    visible: list[Layer] = []
-    front: AlphaPixels | None = None
-    for number, layer in enumerate(reversed(layers), 1):
-        alpha = layer.alpha if front is None else shared(255 - front, layer.alpha)
-        visible.append(Layer(alpha, layer.depth))
-        if number < len(layers):
-            front = alpha if front is None else front + alpha
-    return tuple(reversed(visible))
-
-
 def over(
     colour: UInt8[np.ndarray, "h w 3"], alpha: AlphaPixels, below: UInt8[np.ndarray, "h w 3"]
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Premultiplied colour over a picture."""
-    return colour + shared(cv2.cvtColor(255 - alpha, cv2.COLOR_GRAY2RGB), below)
+    return cv2.add(colour, shared(cv2.cvtColor(255 - alpha, cv2.COLOR_GRAY2RGB), below))
 
 
 def shared(share: UInt8[np.ndarray, "*s"], value: UInt8[np.ndarray, "*s"]) -> UInt8[np.ndarray, "*s"]:

@@ -35,8 +35,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import simplejpeg
 
+from cleanplate.scenes.compose import Composite, Patch
+from cleanplate.scenes.placement import Placement
 from cleanplate.scenes.recipe import Recipe
-from cleanplate.types import Depth, InputError, Layer, Pixels, Scene
+from cleanplate.types import Depth, InputError, Pixels
 
 GROUP = 100
 """Scenes per row group: what is read at once."""
@@ -117,16 +119,16 @@ class Encoder:
         self._sink = io.BytesIO()
         self._writer = pq.ParquetWriter(self._sink, SCENES.with_metadata(self._facts), **_options("frame", "index"))
 
-    def add(self, index: int, scene: Scene, recipe: Recipe) -> dict[str, Any]:
+    def add(self, index: int, scene: Composite, recipe: Recipe) -> dict[str, Any]:
         """Encode one more scene; returns its row."""
         plate = self._plate(scene, recipe)
-        placed = zip(recipe.placements, scene.layers, strict=True)
+        placed = zip(recipe.placements, scene.patches, strict=True)
         row = {
             "index": index,
             "plate": plate,
             "frame": encode_jpeg(scene.frame, self._quality),
             "mask": scene.alpha.tobytes(),
-            "layers": [_layer_row(placement, layer, self._scales[plate]) for placement, layer in placed],
+            "layers": [_layer_row(placement, patch, self._scales[plate]) for placement, patch in placed],
             "recipe": scene.recipe,
         }
         self._digest(row)
@@ -152,13 +154,15 @@ class Encoder:
         pq.write_table(plates, sink, **_options("picture", "plate"))
         return self._sink.getvalue(), sink.getvalue(), content
 
-    def _plate(self, scene: Scene, recipe: Recipe) -> int:
+    def _plate(self, scene: Composite, recipe: Recipe) -> int:
         """The row of the scene's plate, encoded when it is met first."""
         key = recipe.plate, recipe.view
         if key not in self._plates:
             self._plates[key] = len(self._plates)
             known = scene.plate_depth.any()
-            largest = max(float(scene.plate_depth.max()), float(scene.depth.max()))
+            largest = max(
+                float(depth.max(initial=0)) for depth in (scene.plate_depth, *(p.depth for p in scene.patches))
+            )
             scale = MILLIMETRE if self._metric or not known else largest / RELATIVE_STEPS
             view = dict(zip(("x", "y", "width", "height"), recipe.view.box, strict=True))
             self._scales.append(scale)
@@ -216,19 +220,19 @@ def _options(plain: str, counted: str) -> dict[str, Any]:
     }
 
 
-def _layer_row(placement: Any, layer: Layer, scale: float) -> dict[str, Any]:
-    left, top, width, height = cv2.boundingRect(layer.alpha)
+def _layer_row(placement: Placement, patch: Patch, scale: float) -> dict[str, Any]:
+    left, top, width, height = cv2.boundingRect(patch.alpha) if patch.alpha.size else (0, 0, 0, 0)
     spot = slice(top, top + height), slice(left, left + width)
-    depth = layer.depth[spot]
+    known = placement.depth_m is not None
     return {
         "cutout": placement.cutout,
-        "left": left,
-        "top": top,
+        "left": patch.left + left,
+        "top": patch.top + top,
         "width": width,
         "height": height,
         "mode": placement.mode,
         "mirror": placement.mirror,
-        "depth_m": None if placement.depth_m is None else float(np.float32(placement.depth_m)),
-        "alpha": layer.alpha[spot].tobytes(),
-        "depth": to_steps(depth, scale).tobytes() if placement.depth_m is not None else b"",
+        "depth_m": float(np.float32(placement.depth_m)) if known else None,
+        "alpha": patch.alpha[spot].tobytes(),
+        "depth": to_steps(patch.depth[spot], scale).tobytes() if known else b"",
     }

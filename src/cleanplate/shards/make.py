@@ -19,7 +19,7 @@ from cleanplate.engine.engine import Engine, run_actors
 from cleanplate.pictures.library import Picture, open_library
 from cleanplate.pictures.split import Part
 from cleanplate.pictures.writing import sweep
-from cleanplate.scenes.compose import compose
+from cleanplate.scenes.compose import laid_out, paste
 from cleanplate.scenes.recipe import recipe
 from cleanplate.scenes.stock import Stock
 from cleanplate.settings import PlanSettings
@@ -107,10 +107,10 @@ class ShardMaker:
         for index in range(identity.first(shard), identity.first(shard) + identity.rows_of(shard)):
             number = plan_number(index, len(plan), len(plates), identity.plan.scenes_per_view)
             drawn = recipe(plan, number, stock)
-            scene = compose(drawn, stock, side, side, deep=plain)  # a shard has depth by plate and layer only
-            row = encoder.add(index, scene, drawn)
+            composite = paste(drawn, stock, side, side)
+            row = encoder.add(index, composite, drawn)
             if plain:
-                kept.append((index, scene, row["frame"], encoder.plate_picture(row["plate"])))
+                kept.append((index, laid_out(composite), row["frame"], encoder.plate_picture(row["plate"])))
         return kept, encoder.finish()
 
     def _plain(self, shard: Shard, rows: list[PlainRow]) -> list[tuple[str, bytes]]:
