@@ -15,7 +15,10 @@ import pytest
 
 from cleanplate.engine import cluster
 from cleanplate.engine.engine import Engine, run_actors, run_tasks
+from cleanplate.settings import PlanSettings
+from cleanplate.shards.make import make_dataset
 from cleanplate.types import InputError
+from made_scenes import write_cutouts, write_plates
 
 KEYS = list(range(12))
 ENGINE = Engine("ray", workers=2)
@@ -166,3 +169,17 @@ def test_gpus_are_shared_so_that_every_actor_fits() -> None:
             assert int(1 / share) * gpus >= actors
     assert cluster._share(0, 8) == 0.0
     assert cluster._share(8, 2) == 1.0
+
+
+@pytest.mark.usefixtures("ray")
+def test_a_dataset_made_by_ray_is_the_same_bytes(tmp_path: Path) -> None:
+    write_plates(tmp_path / "plates", 6)
+    write_cutouts(tmp_path / "cutouts", 6)
+    stored = []
+    for name, engine in (("ray", ENGINE), ("here", Engine(workers=0))):
+        folders = [tmp_path / "plates"], [tmp_path / "cutouts"]
+        plan = PlanSettings(scenes_per_view=5)
+        store = make_dataset(tmp_path / name, *folders, scenes=90, size=32, plan=plan, engine=engine, quiet=True).store
+        stored.append({file: store.read(file) for file in store.names()})
+    assert stored[0] == stored[1]
+    assert "scenes/test-00000.parquet" in stored[0]
