@@ -1,0 +1,199 @@
+"""Verbs about networks: train, summary, compare, evaluate, predict, report, bench. Each is a door to one function."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from cleanplate.settings import TrainSettings
+
+Folders = tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a network on scenes composed from plates and cutouts. The same command continues a stopped run."""
+
+    out: Path
+    """The run's folder."""
+    plates: Folders = ()
+    """Folders of plates; none = the sample pictures."""
+    cutouts: Folders = ()
+    """Folders of cutouts; none = the sample pictures."""
+    data: str | None = None
+    """A stored dataset (the --out of compose) instead of plates and cutouts."""
+    preset: Literal["ours", "original"] = "ours"
+    """original: the original project's losses and SGD, in place of --loss and --optimizer (its network: --network)."""
+    from_: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    """Start from the weights of this run or checkpoint."""
+    fresh: bool = False
+    """Delete what the run's folder holds and start anew."""
+    strict: bool = False
+    """Stop at the first bad picture instead of skipping it."""
+    settings: Annotated[TrainSettings, tyro.conf.arg(name="")] = field(default_factory=TrainSettings)
+
+    def run(self) -> None:
+        # Threads of torch that wait must soon sleep, not spin: the processes that compose scenes need the cores.
+        # This is libgomp's word, read when torch is loaded. Without it two cores lose most of their speed.
+        os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+        from cleanplate.training.loop import train
+
+        best = train(
+            self.out,
+            self.plates,
+            self.cutouts,
+            self.settings,
+            self.preset,
+            self.from_,
+            self.fresh,
+            self.strict,
+            self.data,
+        )
+        if os.environ.get("RANK", "0") == "0":
+            print(best)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Print a network's parameters, FLOPs and shapes per layer."""
+
+    network: Literal["platenet", "original", "original-small"] = "platenet"
+    size: int = 128
+    """Side of the pictures that the figures are for, pixels."""
+    draw: Path | None = None
+    """Draw the architecture into this SVG, PNG or PDF."""
+    json: Path | None = None
+    """Write the figures here as JSON; - prints them."""
+
+    def run(self) -> None:
+        from cleanplate.network.summary import summary
+
+        found = summary(self.network, self.size, self.json)
+        if self.draw is not None:
+            from cleanplate.network.drawing import draw_network
+
+            draw_network(found, self.draw)
+
+
+@dataclass(frozen=True)
+class Compare:
+    """MSE and SSIM of two pictures, side by side."""
+
+    a: tyro.conf.Positional[Path]
+    b: tyro.conf.Positional[Path]
+    out: Path | None = None
+    """Draw both pictures, their difference and their SSIM map into this picture."""
+    json: Path | None = None
+    """Write the figures here as JSON; - prints them."""
+
+    def run(self) -> None:
+        from cleanplate.evaluation.compare import compare_files
+
+        compare_files(self.a, self.b, out=self.out, json=self.json)
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure a trained model on composed scenes it never saw, or on captured pairs, beside classical baselines."""
+
+    model: Path
+    """A run's folder or a checkpoint."""
+    pairs: Path | None = None
+    """A folder of captured pairs (DIR/**/SCENE/plate.png, frames/, masks/, ...); `sample` = the packaged ones."""
+    plates: Folders = ()
+    """Folders of plates for the four cells; by default the run's own."""
+    cutouts: Folders = ()
+    """Folders of cutouts for the four cells; by default the run's own."""
+    cells: bool = False
+    """Measure the four cells beside --pairs too; without --pairs they are measured anyway."""
+    scenes: int = 200
+    """Composed scenes per cell."""
+    size: int = 224
+    """Side of the composed scenes, pixels."""
+    plate_depth: bool = False
+    """Give the model the plate's depth where it is known."""
+    baselines: bool = True
+    """Measure the classical baselines as well."""
+    json: Path | None = None
+    """Write everything here as JSON; - prints it to standard output (and the table to standard error)."""
+    seed: int = 0
+    """Seed of the scenes, their effects and the intervals."""
+
+    def run(self) -> None:
+        from cleanplate.evaluation.evaluate import evaluate
+
+        evaluate(
+            model=self.model,
+            pairs=self.pairs,
+            plates=self.plates,
+            cutouts=self.cutouts,
+            cells=self.cells,
+            scenes=self.scenes,
+            size=self.size,
+            plate_depth=self.plate_depth,
+            baselines=self.baselines,
+            json=self.json,
+            seed=self.seed,
+        )
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Mask, cutout and depth for images, folders of images and videos."""
+
+    inputs: tyro.conf.Positional[Folders]
+    """Images, folders of images, videos."""
+    model: Path
+    """A run's folder or a checkpoint."""
+    plate: Path
+    """The scene with nothing in front."""
+    plate_depth: Path | None = None
+    """Depth of the plate: uint16 millimetres (PNG, TIFF) or metres (npy)."""
+    out: Path = Path("predictions")
+    """Folder for what is made."""
+    fit: bool = False
+    """Resize the plate when its size differs from a frame's."""
+
+    def run(self) -> None:
+        from cleanplate.inference.files import predict_files
+
+        predict_files(self.model, self.plate, self.inputs, self.out, self.plate_depth, self.fit)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write a run's self-contained HTML report: curves, panels, scores, predictions."""
+
+    run_folder: tyro.conf.Positional[Path]
+    """The run's folder."""
+    out: Path | None = None
+    """The HTML file; by default report.html in the run's folder."""
+
+    def run(self) -> None:
+        from cleanplate.evaluation.report import report
+        from cleanplate.evaluation.table import show_scores
+
+        written = report(self.run_folder, self.out)
+        show_scores(self.run_folder)
+        print(f"report: {written}")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Measure speed as ratios in one run: inference, training and composing, ours beside the original network."""
+
+    rounds: int = 5
+    """Rounds; medians are printed."""
+    threads: int | None = None
+    """Threads of torch; by default its own choice."""
+    json: Path | None = None
+    """Write the figures here as JSON; - prints them."""
+
+    def run(self) -> None:
+        from cleanplate.evaluation.bench import bench
+
+        bench(self.rounds, self.threads, self.json)
