@@ -17,7 +17,7 @@ import cv2
 
 from cleanplate.engine.engine import Engine, run_actors
 from cleanplate.pictures.library import Picture, open_library
-from cleanplate.pictures.split import Part
+from cleanplate.pictures.split import PARTS, Part
 from cleanplate.pictures.writing import sweep
 from cleanplate.scenes.compose import laid_out, paste
 from cleanplate.scenes.recipe import recipe
@@ -162,6 +162,12 @@ def make_dataset(
     there = set(store.names())
     missing = [shard for shard in identity.shards() if not there.issuperset(last_files(identity, shard, format))]
     job = Job(store, identity, sorted_parts(*libraries, seed, split), format)
+    counts = ", ".join(f"{identity.scenes[part]:,} {part}" for part in PARTS)
+    ShardProgress.console.print(
+        f"{store.place}: {counts} scenes; {len(missing):,} of {len(identity.shards()):,} shards to make",
+        highlight=False,
+        soft_wrap=True,
+    )
     written: dict[str, FileFacts] = {}
     total = sum(identity.scenes.values())
     with ShardProgress("composing", total, total - sum(map(identity.rows_of, missing)), quiet) as progress:
