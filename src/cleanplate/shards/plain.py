@@ -30,6 +30,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
+from cleanplate.shards.format import to_steps as stored_steps
 from cleanplate.types import Depth, Scene
 
 METRE_STEPS = 1000
@@ -121,7 +122,7 @@ def zipped(files: Iterable[tuple[str, bytes]]) -> bytes:
 
 def to_steps(depth: Depth, unit: float) -> UInt16[np.ndarray, "h w"]:
     """Depth -> whole steps of `unit`, nearest; 0 where it is unknown, below half a step or beyond the last step."""
-    steps = np.rint(depth / np.float32(unit))
+    steps = stored_steps(depth, unit)
     return np.where(steps <= MOST, steps, 0).astype(np.uint16)
 
 

@@ -7,7 +7,6 @@ and frame and depth rounded to the stored step.
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ import pyarrow.parquet as pq
 
 from cleanplate.scenes.compose import whole_alpha, whole_depth
 from cleanplate.shards.format import GROUP, PLATES, READ, decode_jpeg
-from cleanplate.shards.identity import DATASET, MANIFEST, Identity, Shard, read_identity
+from cleanplate.shards.identity import DATASET, Identity, Shard, read_identity
 from cleanplate.shards.store import Store
 from cleanplate.types import Depth, InputError, Layer, Pixels, Scene
 
@@ -145,10 +144,6 @@ class Dataset:
                 f"{self.store.place} is not finished: {len(missing)} of {len(self.shards())} shards are missing, the "
                 f"first is {missing[0].name}; run the `cleanplate compose` that began it again, it makes only these"
             )
-
-    def manifest(self) -> dict[str, Any] | None:
-        """The manifest as it lies there; None before the dataset is finished."""
-        return json.loads(self.store.read(MANIFEST)) if self.store.exists(MANIFEST) else None
 
 
 def row_groups(rows: int) -> int:
