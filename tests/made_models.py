@@ -21,12 +21,13 @@ COLOUR = (250, 10, 240)
 
 @dataclass
 class MadeModel:
-    """Answers by a function of (plate, frame); remembers which plate depths it was given."""
+    """Answers by a function of (plate, frame); remembers which plate depths it was given. care: as it was opened."""
 
     answer: Callable[[Pixels, Pixels], tuple[np.ndarray, np.ndarray | None]]
     meta: dict[str, Any]
     depth_kind: str = "metric"
     priors: list[Depth | None] = field(default_factory=list)
+    care: bool = False
 
     def predict(self, plate: Pixels, frame: Pixels, plate_depth: Depth | None = None) -> Prediction:
         self.priors.append(plate_depth)

@@ -100,6 +100,16 @@ def test_dice_teaches_empty_scenes() -> None:
     assert (logits.grad > 0).all()
 
 
+def test_depth_front_is_the_error_where_something_stands() -> None:
+    depth, log_depth = depths(13), maps(14, -1, 2)
+    front = maps(15) > 0.8
+    inside = front & (depth > 0)
+    part = losses.depth_parts(log_depth, depth, front=front)["depth_front"]
+    assert part.item() == pytest.approx((log_depth - depth.log())[inside].abs().mean().item(), rel=1e-5)
+    nothing = losses.depth_parts(log_depth, depth, front=torch.zeros_like(front))["depth_front"]
+    assert nothing.item() == 0
+
+
 @pytest.mark.parametrize("kind", get_args(DepthKind))
 @pytest.mark.parametrize("name", losses.DEPTH_PARTS)
 def test_unknown_pixels_have_no_gradient(name: str, kind: DepthKind) -> None:
@@ -107,7 +117,7 @@ def test_unknown_pixels_have_no_gradient(name: str, kind: DepthKind) -> None:
     log_depth = maps(11, -1, 2, depth.shape)
     log_depth[depth == 0] = math.inf  # whatever stands there must not matter
     log_depth.requires_grad_()
-    losses.depth_parts(log_depth, depth, kind, {name})[name].backward()
+    losses.depth_parts(log_depth, depth, kind, {name}, front=maps(12, 0, 1, depth.shape) > 0.5)[name].backward()
     grad = log_depth.grad
     assert grad is not None
     assert torch.isfinite(grad).all()
@@ -192,7 +202,7 @@ def test_a_step_down_the_slope_brings_depth_nearer_to_the_truth(kind: DepthKind,
     log_depth = depth.log()
     log_depth[..., 5, 5] += 0.5
     log_depth.requires_grad_()
-    losses.depth_parts(log_depth, depth, kind, {name})[name].backward()
+    losses.depth_parts(log_depth, depth, kind, {name}, front=maps(12, 0, 1, depth.shape) > 0.5)[name].backward()
     assert log_depth.grad is not None
     assert log_depth.grad[..., 5, 5] > 0
 
@@ -225,7 +235,7 @@ def test_total_is_the_weighted_sum_and_computes_only_what_counts() -> None:
     whole, parts = losses.total(output, batch, weights)
     assert {"mask_dice", "mask_l1", "depth_silog", "depth_l2"}.isdisjoint(parts)
     mask = parts["mask_bce"] + 3 * parts["mask_l2"]
-    depth = 2 * parts["depth_l1"] + parts["depth_ssim11"] + parts["depth_gradient"]
+    depth = 2 * parts["depth_l1"] + 0.5 * parts["depth_front"] + parts["depth_ssim11"] + parts["depth_gradient"]
     assert parts["mask"].item() == pytest.approx(mask.item())
     assert parts["depth"].item() == pytest.approx(depth.item())
     assert whole.item() == parts["total"].item() == pytest.approx((2 * mask + 0.5 * depth).item())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from cleanplate.network.build import build
 from cleanplate.network.drawing import draw_network
 from cleanplate.network.fold import folded
 from cleanplate.network.original import Original, OriginalSmall
-from cleanplate.network.platenet import PlateNet
+from cleanplate.network.platenet import PlateNet, _prior
 from cleanplate.network.summary import summarise, summary
 from cleanplate.types import InputError
 
@@ -115,15 +116,69 @@ def test_unknown_plate_depth_is_no_plate_depth(net: PlateNet) -> None:
     assert not torch.allclose(nothing.log_depth, net(plate, frame, torch.full((1, 1, 64, 64), 4.0)).log_depth)
 
 
-def test_mean_of_the_plate_depth_ignores_unknown_pixels(net: PlateNet) -> None:
+def test_mean_of_the_plate_depth_ignores_unknown_pixels() -> None:
     """One known pixel per 4x4 block says as much about depth as sixteen; only the share of known pixels differs."""
-    half = torch.zeros(1, 12, 32, 32)
+    quarter = torch.zeros(1, 12, 16, 16)
     full = torch.full((1, 1, 64, 64), 3.0)
     sparse = torch.zeros_like(full)
-    sparse[..., ::2, ::2] = 3.0
-    fine_full, fine_sparse = net._prior(full, half)[0][0], net._prior(sparse, half)[0][0]
-    torch.testing.assert_close(fine_full[:, 0], fine_sparse[:, 0])
-    torch.testing.assert_close(fine_full[:, 1], 4 * fine_sparse[:, 1])
+    sparse[..., ::4, ::4] = 3.0
+    of_full, of_sparse = _prior(full, quarter), _prior(sparse, quarter)
+    torch.testing.assert_close(of_full[:, 0], of_sparse[:, 0])
+    torch.testing.assert_close(of_full[:, 1], 16 * of_sparse[:, 1])
+
+
+def test_it_starts_as_a_change_detector() -> None:
+    """Where both pictures are the same, what they are makes no difference to where they meet, before any training."""
+    torch.manual_seed(0)
+    for meeting, width in zip(PlateNet().meet, (32, 48, 96), strict=True):
+        extra = torch.zeros(2, meeting.mix[0].in_channels - 2 * width, 4, 4)
+        picture, another = torch.rand(2, width, 4, 4), torch.rand(2, width, 4, 4)
+        same, same_too, changed = (
+            meeting.mix[0](torch.cat((frame, plate, extra), dim=1))
+            for frame, plate in ((picture, picture), (another, another), (picture, another))
+        )
+        torch.testing.assert_close(same, same_too, atol=1e-5, rtol=0)
+        assert (changed - same).abs().max() > 0.01
+
+
+def test_widths_fill_the_lanes_of_a_processor() -> None:
+    """Blocks of 16 channels: others are computed, too, and thrown away."""
+    answers = 3, 12
+    widths = {m.out_channels for m in PlateNet().modules() if isinstance(m, torch.nn.Conv2d)}
+    assert all(width % 16 == 0 for width in widths - set(answers))
+
+
+def test_depth_jumps_where_the_mask_does(net: PlateNet) -> None:
+    """Two layers: far inside and far outside of the mask lies the one or the other, and the mask decides alone."""
+    plate, frame = pair(64, 64)
+    with torch.no_grad():
+        for layer in (*net.rough, net.head):
+            layer.weight.zero_()
+            layer.bias.zero_()
+        net.rough[0].bias.copy_(torch.tensor([0.0, math.log(5.0), math.log(2.0)]))
+        for logit, expected in ((6.0, 2.0), (-6.0, 5.0), (0.0, math.sqrt(10))):
+            net.rough[0].bias[0] = logit
+            assert net(plate, frame, None).log_depth.exp().mean().item() == pytest.approx(expected, rel=1e-3)
+        known = torch.full((1, 1, 64, 64), 7.0)
+        net.head.bias[8:] = 20.0  # full trust in the plate's depth: it is the layer behind, never the one in front
+        for logit, expected in ((6.0, 2.0), (-6.0, 7.0)):
+            net.rough[0].bias[0] = logit
+            assert net(plate, frame, known).log_depth.exp().mean().item() == pytest.approx(expected, rel=1e-3)
+
+
+def test_depth_does_not_move_the_mask() -> None:
+    torch.manual_seed(0)
+    network = PlateNet()
+    network(*pair(64, 64, 2), None).log_depth.mean().backward()
+    assert all(layer.weight.grad[0].abs().max() == 0 for layer in network.rough)
+
+
+def test_it_runs_in_bf16_with_and_without_the_plates_depth(net: PlateNet) -> None:
+    for depth in (None, torch.full((1, 1, 64, 64), 3.0)):
+        with torch.autocast("cpu", torch.bfloat16):
+            output = net(*pair(64, 64), depth)
+        assert output.mask_logits.isfinite().all()
+        assert output.log_depth.isfinite().all()
 
 
 def test_every_parameter_learns() -> None:

@@ -7,8 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cleanplate.scenes.camera import NONE, Effects, Glow, Tone, apply_effects, draw_effects
+from cleanplate.scenes.camera import apply_effects, draw_effects
 from cleanplate.scenes.compose import compose
+from cleanplate.scenes.effects import NONE, Effects
+from cleanplate.scenes.light import Glow
+from cleanplate.scenes.looks import Tone
 from cleanplate.scenes.motion import Drift, Sway
 from cleanplate.scenes.recipe import make_plan, recipe
 from cleanplate.scenes.sensor import Shot, exposed

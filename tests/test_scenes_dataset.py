@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cleanplate.scenes.camera import EffectsName
-from cleanplate.scenes.dataset import LiveScenes, SampleOrder, _feistel, loader, to_float
+from cleanplate.scenes.dataset import LiveScenes, loader, to_float
+from cleanplate.scenes.order import SampleOrder, _feistel
 from cleanplate.settings import PlanSettings
 from cleanplate.types import InputError
 from made_scenes import write_cutouts, write_plates

@@ -60,7 +60,7 @@ def start(folder: Path, name: str, processes: int, batch: int) -> subprocess.Pop
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     flags = (
         f"--size 64 --samples {16 * STEPS} --batch {batch} --workers 0 --precision float32 --validation-scenes 8 "
-        "--validate-every 5 --optimizer.name sgd --optimizer.learning-rate 0.002 --optimizer.schedule constant"
+        "--validate-every 5 --optimizer.name sgd --optimizer.learning-rate 0.0005 --optimizer.schedule constant"
     )
     arguments = [str(folder / "script.py"), str(folder / name), "--data", str(folder / "data"), *flags.split()]
     command = [sys.executable, *(launch if processes > 1 else []), *arguments]

@@ -5,6 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+EffectKind = Literal[
+    "photometric",
+    "misalignment",
+    "shadows",
+    "contact",
+    "bounce",
+    "light",
+    "noise",
+    "blur",
+    "compression",
+    "median_plate",
+    "background_motion",
+    "tone",
+    "camouflage",
+    "blend",
+    "plain",
+    "transparent",
+    "empty",
+]
+"""The families of the `train` effects, each drawn from its own stream; `empty`: the plan's scenes without anything."""
+
 
 @dataclass(frozen=True)
 class PlanSettings:
@@ -54,6 +75,8 @@ class LossSettings:
     """Mean |ln z - ln truth|."""
     depth_l2: float = 0.0
     """Mean (ln z - ln truth)^2."""
+    depth_front: float = 0.5
+    """Mean |ln z - ln truth| where something stands in front."""
     depth_ssim3: float = 0.0
     """(1 - SSIM) / 2 of scaled ln z, window 3."""
     depth_ssim11: float = 1.0
@@ -64,13 +87,18 @@ class LossSettings:
     """Scale-invariant logarithmic error."""
 
 
+FROM_SCRATCH, FINE_TUNING = 3e-3, 5e-4
+"""Learning rates of a training by default: of fresh weights, and of weights that know something."""
+
+
 @dataclass(frozen=True)
 class OptimizerSettings:
     """How weights move."""
 
     name: Literal["adamw", "sgd"] = "adamw"
-    learning_rate: float = 3e-3
-    """Peak rate of the one-cycle schedule, or the rate of plain SGD before its steps."""
+    learning_rate: float | None = None
+    """Peak rate of the one-cycle schedule, or the rate of plain SGD before its steps. By default 0.003, and 0.0005
+    with --from: a higher one unlearns what is known."""
     weight_decay: float = 1e-2
     momentum: float = 0.9
     """SGD only."""
@@ -78,6 +106,13 @@ class OptimizerSettings:
     """step: times 0.1 at 50 % and 75 % of the budget."""
     clip: float = 1.0
     """Largest gradient norm; 0 = no clipping."""
+    average: float = 0.0
+    """Decay per step of the moving average of the weights that validation and checkpoints take; 0 = the weights."""
+
+    @property
+    def peak(self) -> float:
+        """The learning rate, or what it is by default."""
+        return FROM_SCRATCH if self.learning_rate is None else self.learning_rate
 
 
 @dataclass(frozen=True)
@@ -88,6 +123,10 @@ class TrainSettings:
     """platenet, or one of the two reference networks of the original project."""
     size: int = 128
     """Side of the square scenes, pixels."""
+    sizes: tuple[int, ...] = ()
+    """Sides that steps take in turn, --size among them (a side named twice comes twice); depth is learned at --size."""
+    pairs_share: float = 0.2
+    """With --pairs, the share of samples that are captured pairs."""
     greyscale: bool = False
     """Show the network grey pictures (three equal channels)."""
     scenes: int | None = None
@@ -110,6 +149,8 @@ class TrainSettings:
     """Decides the split, the scenes, their effects and the first weights."""
     effects: Literal["train", "standard", "none"] = "train"
     """Camera effects on the training scenes."""
+    without: tuple[EffectKind, ...] = ()
+    """Families of effects to leave out of `train`; the others stay as they are drawn."""
     validate_every: int | None = None
     """Steps between validations; by default a tenth of the budget."""
     validation_scenes: int = 128
@@ -120,7 +161,14 @@ class TrainSettings:
 
 
 ORIGINAL_LOSS = LossSettings(
-    mask_bce=1.0, mask_dice=0.0, depth_l1=0.0, depth_ssim3=1.0, depth_ssim11=0.0, depth_gradient=0.0, depth_silog=0.0
+    mask_bce=1.0,
+    mask_dice=0.0,
+    depth_l1=0.0,
+    depth_front=0.0,
+    depth_ssim3=1.0,
+    depth_ssim11=0.0,
+    depth_gradient=0.0,
+    depth_silog=0.0,
 )
 """2 x BCE-with-logits of the mask + SSIM (window 3) of the depth."""
 
@@ -135,6 +183,14 @@ def with_preset(settings: TrainSettings, preset: Literal["ours", "original"]) ->
     if preset == "ours":
         return settings
     return replace(settings, loss=ORIGINAL_LOSS, optimizer=ORIGINAL_OPTIMIZER)
+
+
+def with_rate(settings: TrainSettings, fine_tuning: bool) -> TrainSettings:
+    """The settings with the learning rate said, if it was left to us."""
+    if settings.optimizer.learning_rate is not None:
+        return settings
+    said = replace(settings.optimizer, learning_rate=FINE_TUNING if fine_tuning else FROM_SCRATCH)
+    return replace(settings, optimizer=said)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ Mask parts compare logits, or p = sigmoid(logits), with the soft alpha a:
 
 Depth parts act on v = ln z at the pixels whose truth is known, with the error d = v - v_true:
 
-- depth_l1, depth_l2: mean |d|, mean d^2;
+- depth_l1, depth_l2: mean |d|, mean d^2; depth_front: mean |d| where something stands in front (alpha >= 0.5), which is
+  what a depth is asked for, and little of most pictures;
 - depth_ssim3, depth_ssim11: mean (1 - SSIM) / 2 of (v - ln 0.1) / (ln 100 - ln 0.1), windows 3 and 11, over the windows
   that touch no unknown pixel;
 - depth_gradient: mean |d_x| + mean |d_y| of d subsampled by 1, 2, 4, 8, mean of the four (Li and Snavely, MegaDepth,
@@ -41,7 +42,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from cleanplate.settings import LossSettings
-from cleanplate.types import FAR_M, NEAR_M, DepthKind
+from cleanplate.types import FAR_M, MASK_THRESHOLD, NEAR_M, DepthKind
 
 Maps = Float[Tensor, "b 1 h w"]
 Known = Bool[Tensor, "b 1 h w"]
@@ -52,7 +53,7 @@ Count = Callable[[Tensor], Tensor]
 the mean over them: then the mean of their losses is the loss of one process with all their samples."""
 
 MASK_PARTS = ("mask_bce", "mask_dice", "mask_l1", "mask_l2", "mask_ssim3")
-DEPTH_PARTS = ("depth_l1", "depth_l2", "depth_ssim3", "depth_ssim11", "depth_gradient", "depth_silog")
+DEPTH_PARTS = ("depth_l1", "depth_l2", "depth_front", "depth_ssim3", "depth_ssim11", "depth_gradient", "depth_silog")
 
 SILOG_SHARE = 0.85
 GRADIENT_STEPS = (1, 2, 4, 8)
@@ -97,7 +98,8 @@ def total(
     weights = vars(settings)
     wanted = {name for name in MASK_PARTS + DEPTH_PARTS if weights[name] > 0}
     masks = mask_parts(output.mask_logits, batch.alpha, wanted) if settings.mask > 0 else {}
-    depths = depth_parts(output.log_depth, batch.depth, kind, wanted, over) if settings.depth > 0 else {}
+    front = batch.alpha >= MASK_THRESHOLD
+    depths = depth_parts(output.log_depth, batch.depth, kind, wanted, over, front) if settings.depth > 0 else {}
     zero = output.mask_logits.new_zeros((), dtype=torch.float32)
     mask = sum((weights[name] * part for name, part in masks.items()), zero)
     depth = sum((weights[name] * part for name, part in depths.items()), zero)
@@ -131,10 +133,12 @@ def depth_parts(
     kind: DepthKind = "metric",
     only: Collection[str] | None = None,
     over: Count = at_least_one,
+    front: Known | None = None,
 ) -> Parts:
     """The depth parts by name (those in `only`, or all). depth: 0 = unknown; such pixels get exactly zero gradient.
 
-    Without any known pixel every part is 0 and still carries a (zero) gradient.
+    front: where something stands in front; without it there is no depth_front. Without any known pixel every part is 0
+    and still carries a (zero) gradient.
     """
     wanted = set(DEPTH_PARTS if only is None else only)
     with torch.autocast(log_depth.device.type, enabled=False):
@@ -149,6 +153,9 @@ def depth_parts(
             parts["depth_l1"] = error.abs().sum() / count
         if "depth_l2" in wanted:
             parts["depth_l2"] = error.square().sum() / count
+        if "depth_front" in wanted and front is not None:
+            inside = seen * front.float()
+            parts["depth_front"] = (error.abs() * inside).sum() / over(inside.sum())
         for name, window in (("depth_ssim3", 3), ("depth_ssim11", 11)):
             if name in wanted:
                 parts[name] = _ssim_loss(value * unit[0] + unit[1], truth * unit[0] + unit[1], seen, window, over)

@@ -41,11 +41,11 @@ Scores = dict[str, Float64[np.ndarray, "..."]]
 Mask = Bool[np.ndarray, "h w"]
 
 
-S = TypeVar("S", bound="_Sums")
+S = TypeVar("S", bound="Sums")
 
 
 @dataclass(frozen=True, slots=True)
-class _Sums:
+class Sums:
     """Fields that add. Each is a number, or an array of as many as there are resamples (see `weighted`)."""
 
     def __add__(self: S, other: S) -> S:
@@ -53,7 +53,7 @@ class _Sums:
 
 
 @dataclass(frozen=True, slots=True)
-class MaskCounts(_Sums):
+class MaskCounts(Sums):
     """Pixels of one or many frames, judged pixels only."""
 
     hits: Sum = 0.0
@@ -73,7 +73,7 @@ class MaskCounts(_Sums):
 
 
 @dataclass(frozen=True, slots=True)
-class DepthSums(_Sums):
+class DepthSums(Sums):
     """Sums over the known pixels of one or many frames; `similarity` over `windows`."""
 
     known: Sum = 0.0
@@ -121,19 +121,19 @@ def mask_scores(counts: MaskCounts) -> Scores:
     """MASK_METRICS of the counts, each 0..1, NaN without meaning; arrays where the counts are arrays."""
     true = np.asarray(counts.hits + counts.missed)
     there = true > 0
-    precision = _ratio(counts.hits, counts.hits + counts.false, 0.0)
-    edge_precision = _ratio(counts.boundary_right, counts.boundary_predicted, 0.0)
-    edge_recall = _ratio(counts.boundary_found, counts.boundary_true)
+    precision = ratio(counts.hits, counts.hits + counts.false, 0.0)
+    edge_precision = ratio(counts.boundary_right, counts.boundary_predicted, 0.0)
+    edge_recall = ratio(counts.boundary_found, counts.boundary_true)
     scores = {
-        "iou": _ratio(counts.hits, true + counts.false),
-        "f1": _ratio(2 * counts.hits, true + counts.hits + counts.false),
+        "iou": ratio(counts.hits, true + counts.false),
+        "f1": ratio(2 * counts.hits, true + counts.hits + counts.false),
         "precision": precision,
-        "recall": _ratio(counts.hits, true),
-        "boundary_f": _ratio(2 * edge_precision * edge_recall, edge_precision + edge_recall, 0.0),
+        "recall": ratio(counts.hits, true),
+        "boundary_f": ratio(2 * edge_precision * edge_recall, edge_precision + edge_recall, 0.0),
     }
     scores = {name: np.where(there, value, np.nan) for name, value in scores.items()}
-    scores["mae"] = _ratio(counts.absolute_error, counts.judged)
-    scores["false_alarm"] = _ratio(counts.empty_false, counts.empty_judged)
+    scores["mae"] = ratio(counts.absolute_error, counts.judged)
+    scores["false_alarm"] = ratio(counts.empty_false, counts.empty_judged)
     return {name: scores[name] for name in MASK_METRICS}
 
 
@@ -184,20 +184,20 @@ def depth_sums(depth: Depth, truth: Depth, inside: Mask | None = None) -> DepthS
 
 def depth_scores(sums: DepthSums) -> Scores:
     """DEPTH_METRICS of the sums, NaN without known pixels; arrays where the sums are arrays."""
-    rmse = np.sqrt(_ratio(sums.squared_error, sums.known))
-    mean = _ratio(sums.true, sums.known)
+    rmse = np.sqrt(ratio(sums.squared_error, sums.known))
+    mean = ratio(sums.true, sums.known)
     # One pass over the data leaves rounding errors in the variance of a flat truth: below 1e-9 of mean^2 it is none.
-    variance = _ratio(sums.true_squared, sums.known) - mean**2
+    variance = ratio(sums.true_squared, sums.known) - mean**2
     deviation = np.sqrt(np.where(variance > 1e-9 * mean**2, variance, np.nan))
     return {
-        "abs_rel": _ratio(sums.relative_error, sums.known),
+        "abs_rel": ratio(sums.relative_error, sums.known),
         "rmse": rmse,
         "rmse_over_std": rmse / deviation,
-        "log10": _ratio(sums.log10_error, sums.known),
-        "delta1": _ratio(sums.within1, sums.known),
-        "delta2": _ratio(sums.within2, sums.known),
-        "delta3": _ratio(sums.within3, sums.known),
-        "ssim": _ratio(sums.similarity, sums.windows),
+        "log10": ratio(sums.log10_error, sums.known),
+        "delta1": ratio(sums.within1, sums.known),
+        "delta2": ratio(sums.within2, sums.known),
+        "delta3": ratio(sums.within3, sums.known),
+        "ssim": ratio(sums.similarity, sums.windows),
     }
 
 
@@ -242,7 +242,7 @@ def ssim_map(a: Float[np.ndarray, "h w"], b: Float[np.ndarray, "h w"]) -> Float[
     return (2 * product + C1) * (2 * together + C2) / ((power + C1) * (spread + C2))
 
 
-def _ratio(part: Sum, whole: Sum, otherwise: float = np.nan) -> np.ndarray:
+def ratio(part: Sum, whole: Sum, otherwise: float = np.nan) -> np.ndarray:
     """part / whole, `otherwise` where whole is 0."""
     part, whole = np.broadcast_arrays(np.asarray(part, np.float64), np.asarray(whole, np.float64))
     return np.divide(part, whole, out=np.full(part.shape, otherwise), where=whole != 0)
@@ -253,7 +253,7 @@ def _boundary_counts(found: Mask, there: Mask) -> tuple[float, ...]:
 
     Both being cut alike, a predicted boundary inside the unjudged border of a hand-made mask is right.
     """
-    near = _disc(max(1.0, BOUNDARY_TOLERANCE * float(np.hypot(*there.shape))))
+    near = disc(max(1.0, BOUNDARY_TOLERANCE * float(np.hypot(*there.shape))))
     edge, true_edge = _edge(found), _edge(there)
     matched, right = true_edge & cv2.dilate(edge, near), edge & cv2.dilate(true_edge, near)
     return tuple(float(np.count_nonzero(pixels)) for pixels in (matched, true_edge, right, edge))
@@ -265,7 +265,8 @@ def _edge(mask: Mask) -> np.ndarray:
     return pixels - cv2.erode(pixels, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
 
 
-def _disc(radius: float) -> np.ndarray:
+def disc(radius: float) -> np.ndarray:
+    """uint8: a disc of this radius, pixels, to grow masks by."""
     reach = int(radius)
     y, x = np.ogrid[-reach : reach + 1, -reach : reach + 1]
     return (x * x + y * y <= radius * radius).astype(np.uint8)

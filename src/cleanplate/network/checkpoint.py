@@ -4,13 +4,18 @@
      "depth": "metric" | "relative" | "disparity" | "none", "step": 1200, "samples": 19200, "version": "0.1.0"}
 
 `pictures` holds the name, SHA-256 and group of every plate and cutout by the part of the split it was in, so that an
-evaluation knows what the network has seen. Nothing is pickled; a file is written beside its name and then renamed.
+evaluation knows what the network has seen. It may be packed (network/fingerprints.py): then names are forgotten.
+Weights may be stored in half precision; a loaded network always calculates in float32. Nothing is pickled; a file is
+written beside its name and then renamed.
+
+One model comes with the package, under the name `released`.
 """
 
 from __future__ import annotations
 
 import json
-from importlib import metadata
+import logging
+from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +24,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from cleanplate.network.build import build
+from cleanplate.network.fingerprints import unpack
 from cleanplate.pictures.writing import write_atomically
 from cleanplate.types import InputError
 
@@ -26,6 +32,11 @@ FORMAT = 1
 """Raised when a file of an older release can no longer be read."""
 
 HEADER = "cleanplate"
+
+RELEASED = "released"
+"""The name of the packaged model."""
+
+log = logging.getLogger("cleanplate")
 
 
 def version() -> str:
@@ -73,15 +84,36 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     except RuntimeError as error:
         first = str(error).splitlines()[-1].strip()
         raise InputError(f"the weights in {path} do not fit {meta['network']!r} ({first}); train again") from error
-    return network.eval(), meta
+    return network.eval(), {**meta, "pictures": unpack(meta.get("pictures", {}))}
+
+
+def released() -> Path:
+    """Where the packaged model lies; its card, `card.json`, lies beside it."""
+    return Path(str(resources.files("cleanplate") / "released" / "model.safetensors"))
 
 
 def find(model: Path) -> Path:
-    """The checkpoint that `model` means: itself, or the best (else the last) of a run's folder. Raises InputError."""
+    """The checkpoint that `model` means: itself, or the best (else the last) of a run's folder. Raises InputError.
+
+    `released` always means the packaged model: a folder of that name is reached by its checkpoint.
+    """
+    if str(model) == RELEASED:
+        return _find_released()
     if model.is_file():
         return model
     for name in ("best.safetensors", "last.safetensors"):
         if (model / name).is_file():
             return model / name
     what = "a folder without best.safetensors or last.safetensors" if model.is_dir() else "not there"
-    raise InputError(f"no model: {model} is {what}; give a run's folder (cleanplate train --out RUN) or a checkpoint")
+    raise InputError(
+        f"no model: {model} is {what}; give a run's folder (cleanplate train --out RUN), a checkpoint, or {RELEASED}"
+    )
+
+
+def _find_released() -> Path:
+    path = released()
+    if not path.is_file():
+        raise InputError(f"this installation of cleanplate has no released model ({path} is missing); install it again")
+    if any((Path(RELEASED) / name).is_file() for name in ("best.safetensors", "last.safetensors")):
+        log.warning("released means the packaged model; the folder here is reached by released/best.safetensors")
+    return path

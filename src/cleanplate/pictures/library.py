@@ -108,7 +108,7 @@ def open_library(folders: Sequence[Path], kind: Kind, strict: bool = False) -> L
     `strict` the first bad file.
     """
     paths = tuple(dict.fromkeys(Path(f) for f in folders)) or (sample_folder() / kind,)
-    opened = [read_folder(path, prefix) for path, prefix in zip(paths, _prefixes(paths), strict=True)]
+    opened = [read_folder(path, prefix) for path, prefix in zip(paths, prefixes(paths), strict=True)]
     jobs = [(folder, path) for folder in opened for path in folder.pictures]
     skipped = [orphan for folder in opened for orphan in folder.unusable]
     pictures: list[Picture] = []
@@ -124,7 +124,7 @@ def open_library(folders: Sequence[Path], kind: Kind, strict: bool = False) -> L
     return Library(kind, paths, tuple(sorted(pictures, key=lambda p: p.name)), tuple(skipped))
 
 
-def _prefixes(paths: tuple[Path, ...]) -> Iterator[str]:
+def prefixes(paths: tuple[Path, ...]) -> Iterator[str]:
     """What to put before names: nothing for one folder, else as much of each folder's end as tells them apart."""
     if len(paths) == 1:
         return iter([""])

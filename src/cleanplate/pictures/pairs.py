@@ -12,13 +12,15 @@ that a sequence stays one. All pictures of a pair have one size.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool
 
 from cleanplate.pictures.frames import list_images, read_depth, read_grey, read_image
+from cleanplate.pictures.library import prefixes
 from cleanplate.types import Alpha, Depth, InputError, Pixels
 
 LAYOUT = "DIR/**/SCENE/plate.png (or .jpg), frames/NAME.png (or .jpg), masks/NAME.png, depths/NAME.png, plate_depth.png"
@@ -66,6 +68,36 @@ def open_pairs(folder: Path) -> tuple[Pair, ...]:
     if not pairs:
         raise InputError(f"{folder}: holds no pairs; expected {LAYOUT}")
     return pairs
+
+
+def open_teaching(folders: Sequence[Path]) -> tuple[Pair, ...]:
+    """The pairs of one or several folders that a network can learn from: every pixel has a truth.
+
+    Scenes of several folders are told apart by as much of the folder's end as it takes, as libraries do with pictures.
+    Others are left out with a warning. Raises InputError: no pairs, none that can teach, the same folder twice.
+    """
+    paths = tuple(Path(folder) for folder in folders)
+    opened = [
+        replace(pair, scene=prefix + pair.scene)
+        for path, prefix in zip(paths, prefixes(paths), strict=True)
+        for pair in open_pairs(path)
+    ]
+    teaching = tuple(pair for pair in opened if _is_judged(pair))
+    if len(teaching) < len(opened):
+        log.warning("%d of %d pairs have no mask, or pixels that it does not judge (128); they do not train",
+                    len(opened) - len(teaching), len(opened))  # fmt: skip
+    if not teaching:
+        raise InputError(
+            f"none of the {len(opened)} pairs of {', '.join(map(str, paths))} can train: each needs a mask that "
+            "judges every pixel (no 128 where masks hold only 0, 128 and 255)"
+        )
+    return teaching
+
+
+def _is_judged(pair: Pair) -> bool:
+    if pair.mask_path is None:
+        return False
+    return not pair.ternary or not (read_grey(pair.mask_path) == 128).any()
 
 
 def _open_scene(folder: Path, scene: Path) -> list[Pair]:

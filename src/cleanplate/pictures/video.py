@@ -19,6 +19,8 @@ import numpy as np
 from cleanplate.pictures.writing import beside, raise_for_disk
 from cleanplate.types import InputError, Pixels
 
+VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wmv")
+
 DEFAULT_FPS = 25.0
 """Taken when a file does not say."""
 

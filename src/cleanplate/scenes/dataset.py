@@ -1,17 +1,13 @@
-"""The live dataset: scenes composed while the network trains, and the order in which they come.
+"""The live dataset: scenes composed while the network trains, and how they become batches.
 
 Contract: `LiveScenes[(epoch, index)]` is a pure function of (pictures, plan, seed, epoch, index): an epoch shows the
-same scenes (recipes) with fresh camera effects. `SampleOrder` is an infinite sequence of batches of such pairs: each
-epoch is one seeded permutation, batches are always full (the next epoch completes the last), any step is reached
-without counting up to it, and the ranks of a run share each batch without losing or repeating a sample. So a run that
+same scenes (recipes) with fresh camera effects. `order` says which come when (see `scenes/order.py`). So a run that
 goes on at step k sees exactly what it would have seen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -22,16 +18,12 @@ from torch.utils.data import DataLoader, Dataset
 from cleanplate.pictures.library import Picture
 from cleanplate.scenes.camera import EffectsName, apply_effects, draw_effects
 from cleanplate.scenes.compose import compose
+from cleanplate.scenes.order import Place, SampleOrder, SizedOrder
 from cleanplate.scenes.prior import corrupt_depth, draw_prior
 from cleanplate.scenes.recipe import make_plan, recipe
-from cleanplate.scenes.records import ORDER, generator
 from cleanplate.scenes.stock import Stock
-from cleanplate.settings import PlanSettings
+from cleanplate.settings import EffectKind, PlanSettings
 from cleanplate.types import InputError, Pixels, Scene
-
-STORED_ORDER = 10_000_000
-"""Up to so many scenes an epoch's permutation is an array; beyond, it is computed per index."""
-
 
 Sample = dict[str, np.ndarray]
 """One sample. plate, frame [3, h, w] and alpha [1, h, w]: uint8, 0..255. depth, plate_depth [1, h, w]: float32 metres,
@@ -43,6 +35,8 @@ class LiveScenes(Dataset):
 
     size: side of the square canvas, or (height, width), pixels. scenes: only so many, spread evenly over the plan.
     greyscale: three equal channels. prior_share: share of samples that carry the plate's depth.
+    sides: further sides that scenes may be asked for in, by (epoch, index, side); `order` then lets them take turns.
+    without: families of effects that `train` leaves out.
     """
 
     def __init__(
@@ -57,14 +51,17 @@ class LiveScenes(Dataset):
         scenes: int | None = None,
         greyscale: bool = False,
         prior_share: float = 0.5,
+        sides: tuple[int, ...] = (),
+        without: tuple[EffectKind, ...] = (),
     ) -> None:
         self.height, self.width = (size, size) if isinstance(size, int) else size
         if min(self.height, self.width) < 1:
             raise InputError(f"scenes of {self.width} x {self.height} pixels; expected at least 1 x 1")
         self.plan = make_plan(plates, cutouts, plan, seed, scenes, aspect=self.width / self.height)
-        self.stock = Stock(plates, cutouts, max(self.height, self.width))
+        self.stock = Stock(plates, cutouts, max(self.height, self.width, *sides))
+        self.sides = sides
         self.effects: EffectsName = effects
-        self.greyscale, self.prior_share = greyscale, prior_share
+        self.greyscale, self.prior_share, self.without = greyscale, prior_share, without
 
     def __len__(self) -> int:
         return len(self.plan)
@@ -73,13 +70,18 @@ class LiveScenes(Dataset):
         """The index-th scene before any camera effect."""
         return compose(recipe(self.plan, index, self.stock), self.stock, self.height, self.width)
 
-    def __getitem__(self, index: tuple[int, int]) -> Sample:
-        epoch, number = index
+    def __getitem__(self, index: Place) -> Sample:
+        epoch, number, *sides = index
         key = self.plan.seed, epoch, number
-        return taken(self.scene(number), self.effects, key, self.greyscale, self.prior_share)
+        height, width = sides * 2 or (self.height, self.width)
+        scene = compose(recipe(self.plan, number, self.stock), self.stock, height, width)
+        sample = taken(scene, self.effects, key, self.greyscale, self.prior_share, without=self.without)
+        return learnable(sample, self.height)
 
     def order(self, batch: int, seed: int, start_step: int = 0, rank: int = 0, world: int = 1) -> SampleOrder:
         """The order in which training asks for these scenes."""
+        if self.sides:
+            return SizedOrder(len(self), batch, seed, start_step, rank, world, size=self.height, sides=self.sides)
         return SampleOrder(len(self), batch, seed, start_step, rank, world)
 
 
@@ -90,14 +92,16 @@ def taken(
     greyscale: bool = False,
     prior_share: float = 0.5,
     truth: Scene | None = None,
+    without: tuple[EffectKind, ...] = (),
 ) -> Sample:
     """The sample that a camera takes of a scene; its effects and its prior are drawn from (seed, epoch, number).
 
     greyscale: three equal channels. prior_share: share of samples that carry the plate's depth. truth: the same scene
-    with the depth to be learned, where that is not the one that the scene was composed in.
+    with the depth to be learned, where that is not the one that the scene was composed in. without: as of
+    `draw_effects`.
     """
     truth = scene if truth is None else truth
-    plate, frame = apply_effects(draw_effects(effects, *key), scene)
+    plate, frame = apply_effects(draw_effects(effects, *key, without=without), scene)
     prior = corrupt_depth(draw_prior(prior_share, *key), truth.plate_depth)
     return {
         "plate": _planes(plate, greyscale),
@@ -108,6 +112,15 @@ def taken(
     }
 
 
+def learnable(sample: Sample, height: int) -> Sample:
+    """The sample, its true depth unknown unless it is `height` pixels high: far is told from near by size in pixels,
+
+    which a network can know at one scale only (predictions look for depth at that one)."""
+    if sample["depth"].shape[1] == height:
+        return sample
+    return sample | {"depth": np.zeros_like(sample["depth"])}
+
+
 def _planes(pixels: Pixels, greyscale: bool) -> UInt8[np.ndarray, "3 h w"]:
     planes = np.empty((3, *pixels.shape[:2]), np.uint8)
     if greyscale:
@@ -115,76 +128,6 @@ def _planes(pixels: Pixels, greyscale: bool) -> UInt8[np.ndarray, "3 h w"]:
     else:
         cv2.split(pixels, list(planes))  # four times faster than a transposed copy
     return planes
-
-
-class SampleOrder:
-    """An infinite batch sampler: iterating gives lists of (epoch, index), one list per step from `start_step` on.
-
-    length: scenes per epoch. batch: samples per step over all ranks. Of each step's batch, rank r of `world` gets the
-    samples r, r + world, ...
-    """
-
-    def __init__(self, length: int, batch: int, seed: int, start_step: int = 0, rank: int = 0, world: int = 1) -> None:
-        if length < 1 or batch < 1 or not 0 <= rank < world or batch % world:
-            raise InputError(
-                f"{length} scenes in batches of {batch} over {world} processes; expected at least one scene and a "
-                f"batch that the processes can share evenly: choose a multiple of {world}"
-            )
-        self.length, self.batch, self.seed, self.start_step = length, batch, seed, start_step
-        self.rank, self.world = rank, world
-
-    def step(self, number: int) -> list[tuple[int, int]]:
-        """The (epoch, index) pairs that this rank trains on in the given step."""
-        first = number * self.batch
-        mine = range(first + self.rank, first + self.batch, self.world)
-        places = (divmod(place, self.length) for place in mine)
-        return [(epoch, self.scene_at(epoch, place)) for epoch, place in places]
-
-    def scene_at(self, epoch: int, place: int) -> int:
-        """The scene that comes at this place, 0 <= place < length, of the epoch."""
-        return shuffled(place, self.length, self.seed, epoch)
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        number = self.start_step
-        while True:
-            yield self.step(number)
-            number += 1
-
-
-def shuffled(place: int, length: int, seed: int, epoch: int) -> int:
-    """The scene at this place of the epoch's permutation of 0..length-1."""
-    if length <= STORED_ORDER:
-        return int(_permutation(length, seed, epoch)[place])
-    return _feistel(place, length, seed, epoch)
-
-
-@lru_cache(maxsize=2)
-def _permutation(length: int, seed: int, epoch: int) -> np.ndarray:
-    return generator(ORDER, seed, epoch).permutation(length)
-
-
-def _feistel(place: int, length: int, seed: int, epoch: int) -> int:
-    """A permutation computed per element: a four-round Feistel network on 2k bits, walked until it lands below length.
-
-    (Black and Rogaway, Ciphers with arbitrary finite domains, 2002.) Fewer than four steps on average.
-    """
-    half = (max(length - 1, 1).bit_length() + 1) // 2
-    mask = (1 << half) - 1
-    keys = _round_keys(seed, epoch)
-    while True:
-        left, right = place >> half, place & mask
-        for key in keys:
-            mixed = (right * 0x9E3779B97F4A7C15 + key) & 0xFFFFFFFFFFFFFFFF
-            mixed = ((mixed ^ (mixed >> 29)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
-            left, right = right, left ^ ((mixed >> 32) & mask)
-        place = left << half | right
-        if place < length:
-            return place
-
-
-@lru_cache(maxsize=2)
-def _round_keys(seed: int, epoch: int) -> tuple[int, ...]:
-    return tuple(int(key) for key in generator(ORDER, seed, epoch).integers(0, 1 << 63, 4))
 
 
 def loader(dataset: Dataset, order: SampleOrder, workers: int) -> DataLoader:

@@ -2,7 +2,7 @@
 
 Contract: `show` prints a table per kind of picture and each skipped file with its reason; `draw_batch` (`--batch`)
 writes a sheet of scenes of one part of the split. The sheet is drawn from the tensors of a `LiveScenes` batch after
-`to_float`, so what is wrong with them can be seen in it.
+`to_float`, so what is wrong with them can be seen in it. `--effects` draws another sheet (`scenes/sheet.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rich.table import Table
 
 from cleanplate.pictures.draw import colour_depth, grey, sheet
 from cleanplate.pictures.frames import write_image
-from cleanplate.pictures.library import Library, open_library
+from cleanplate.pictures.library import Library, Picture, open_library
 from cleanplate.pictures.split import PARTS, Part, part_of
 from cleanplate.settings import PlanSettings
 from cleanplate.types import InputError, Pixels, to_pixels
@@ -92,16 +92,24 @@ def draw_batch(
 
     if count < 1:
         raise InputError(f"--count must be at least 1, got {count}")
-    chosen = [part_of(library, seed)[part] for library in (plates, cutouts)]
+    chosen = chosen_part(plates, cutouts, part, seed)
+    live = LiveScenes(*chosen, size=size, plan=plan, effects=effects, seed=seed, scenes=scenes, greyscale=greyscale)
+    batch = next(iter(loader(live, SampleOrder(len(live), count, seed), workers=0)))
+    write_image(out, batch_sheet(to_float(batch, "cpu")))
+    Console().print(f"{count} {part} scenes: {escape(str(out))}", soft_wrap=True)
+
+
+def chosen_part(
+    plates: Library, cutouts: Library, part: Part, seed: int
+) -> tuple[tuple[Picture, ...], tuple[Picture, ...]]:
+    """The plates and the cutouts of one part of the split. Raises InputError when it has none of either."""
+    chosen = part_of(plates, seed)[part], part_of(cutouts, seed)[part]
     if not all(chosen):
         raise InputError(
             f"the {part} part has {len(chosen[0])} plates and {len(chosen[1])} cutouts; a part needs at least one "
             "of each: give folders with at least three groups, or inspect --part train"
         )
-    live = LiveScenes(*chosen, size=size, plan=plan, effects=effects, seed=seed, scenes=scenes, greyscale=greyscale)
-    batch = next(iter(loader(live, SampleOrder(len(live), count, seed), workers=0)))
-    write_image(out, batch_sheet(to_float(batch, "cpu")))
-    Console().print(f"{count} {part} scenes: {escape(str(out))}", soft_wrap=True)
+    return chosen
 
 
 def batch_sheet(batch: Batch, columns: int = 8) -> Pixels:

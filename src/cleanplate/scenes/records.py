@@ -20,7 +20,7 @@ import numpy as np
 Record = TypeVar("Record")
 Number = float | int
 
-PLACES, SHOTS, PRIORS, ORDER, VIEWS = 1, 2, 3, 4, 5
+PLACES, SHOTS, PRIORS, ORDER, VIEWS, FAMILIES, SIZES, CAPTURED = 1, 2, 3, 4, 5, 6, 7, 8
 """First integer of a generator's key: what it draws. Streams of different purposes never meet."""
 
 
@@ -57,6 +57,11 @@ def normal(rng: np.random.Generator, deviation: Number) -> float:
 def chance(rng: np.random.Generator, share: Number) -> bool:
     """True in this share of draws."""
     return float(rng.random()) < share
+
+
+def draw_seed(rng: np.random.Generator) -> int:
+    """A key for a generator of its own, for what a record is too small to hold."""
+    return int(rng.integers(1 << 31))
 
 
 def to_json(record: object) -> str:

@@ -84,7 +84,7 @@ def draw_shadow(rng: np.random.Generator, strongest: float) -> Shadow:
 
 
 @dataclass(frozen=True, eq=False)
-class _Space:
+class Space:
     """Points of the background seen from one contact point: along (right), toward the camera, up; in metres."""
 
     right: Map
@@ -106,11 +106,9 @@ def shade(
     lens: (focal length in plate heights, the plate's width / height). up: of the plate's floor, None = unknown.
     """
     height, width = plate_depth.shape
-    rows, columns = max(1, height // 2), max(1, width // 2)
     focal, aspect = lens
-    x = ((view.x + (np.arange(columns) + 0.5) / columns * view.width - 0.5) * aspect / focal).astype(np.float32)
-    y = ((view.y + (np.arange(rows) + 0.5) / rows * view.height - 0.5) / focal).astype(np.float32)
-    depth = cv2.resize(plate_depth, (columns, rows), interpolation=cv2.INTER_NEAREST_EXACT)
+    x, y, depth = rays(view, lens, plate_depth)
+    rows, columns = depth.shape
     light = np.ones((rows, columns), np.float32)
     for placed, layer in zip(placements, layers, strict=True):
         if not layer.alpha.any():
@@ -119,15 +117,25 @@ def shade(
         vertical = np.array(up if known else (0, -np.cos(shadow.pitch), -np.sin(shadow.pitch)), np.float32)
         distance = placed.depth_m if known and placed.depth_m is not None else 1.0
         contact = np.array([(placed.x - 0.5) * aspect / focal, (placed.y - 0.5) / focal, 1], np.float32) * distance
-        z = depth if known else _assumed(x, y, contact, vertical, shadow.wall)
-        space = _space(x, y, z, contact, vertical)
+        z = depth if known else assumed(x, y, contact, vertical, shadow.wall)
+        space = space_of(x, y, z, contact, vertical)
         size = placed.width * aspect / focal * distance, placed.height / focal * distance
         alpha = cv2.resize(layer.alpha, (columns, rows), interpolation=cv2.INTER_AREA)
         spot = _Spot(placed, view, size)
         for source in shadow.lights:
             light *= 1 - np.float32(source.strength) * _cast(source, space, alpha, spot)
-        light *= 1 - np.float32(shadow.contact) * _blob(space, size, shadow.spread)
+        if shadow.contact:
+            light *= 1 - np.float32(shadow.contact) * _blob(space, size, shadow.spread)
     return cv2.resize(light, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def rays(view: View, lens: tuple[float, float], plate_depth: Depth) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of every pixel at half resolution: slopes of its ray (to the right, per column; downward, per row) and depth."""
+    rows, columns = (max(1, side // 2) for side in plate_depth.shape)
+    focal, aspect = lens
+    x = ((view.x + (np.arange(columns) + 0.5) / columns * view.width - 0.5) * aspect / focal).astype(np.float32)
+    y = ((view.y + (np.arange(rows) + 0.5) / rows * view.height - 0.5) / focal).astype(np.float32)
+    return x, y, cv2.resize(plate_depth, (columns, rows), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 @dataclass(frozen=True)
@@ -139,7 +147,7 @@ class _Spot:
     size: tuple[float, float]
 
 
-def _assumed(x: np.ndarray, y: np.ndarray, contact: np.ndarray, up: np.ndarray, wall: float) -> Map:
+def assumed(x: np.ndarray, y: np.ndarray, contact: np.ndarray, up: np.ndarray, wall: float) -> Map:
     """Depth of a floor through the contact point with a wall behind it."""
     slope = (up[0] * x)[None] + (up[1] * y)[:, None] + up[2]
     level = np.float32(contact @ up)
@@ -148,7 +156,7 @@ def _assumed(x: np.ndarray, y: np.ndarray, contact: np.ndarray, up: np.ndarray, 
     return np.clip(floor, np.float32(0.01), far).astype(np.float32)
 
 
-def _space(x: np.ndarray, y: np.ndarray, z: Map, contact: np.ndarray, up: np.ndarray) -> _Space:
+def space_of(x: np.ndarray, y: np.ndarray, z: Map, contact: np.ndarray, up: np.ndarray) -> Space:
     """Coordinates of every background point relative to the contact point, along the floor's own axes."""
     toward = np.array([0, 0, -1], np.float32)
     toward = toward - up * (toward @ up)
@@ -160,10 +168,10 @@ def _space(x: np.ndarray, y: np.ndarray, z: Map, contact: np.ndarray, up: np.nda
     def along(axis: np.ndarray) -> Map:
         return z * ((axis[0] * x)[None] + (axis[1] * y)[:, None] + axis[2]) - np.float32(axis @ contact)
 
-    return _Space(along(right), along(toward), along(up))
+    return Space(along(right), along(toward), along(up))
 
 
-def _cast(light: Light, space: _Space, alpha: AlphaPixels, spot: _Spot) -> Map:
+def _cast(light: Light, space: Space, alpha: AlphaPixels, spot: _Spot) -> Map:
     """0..1: how much of this light the billboard takes away."""
     width, height = spot.size
     sine, cosine = np.float32(np.sin(light.azimuth)), np.float32(np.cos(light.azimuth))
@@ -193,7 +201,7 @@ def _softened(hit: Map, k: Map, sigma: float) -> Map:
     return sharp + np.clip(k * 3, 0, 1) * (soft - sharp)
 
 
-def _blob(space: _Space, size: tuple[float, float], spread: float) -> Map:
+def _blob(space: Space, size: tuple[float, float], spread: float) -> Map:
     """0..1: darkest at the contact point, falling off over the floor and with height above it."""
     radius = max(spread * size[0], 0.05 * size[1])
     across = (space.right**2 + space.toward**2) * np.float32(-0.5 / radius**2)

@@ -48,13 +48,13 @@ class Plate:
         """The view (x, y, width, height as shares of the plate) at this size, pixels."""
         rows = view[3] * self.levels[0].shape[0]
         level = self.levels[_level(rows / height, len(self.levels))]
-        return resized(level[_rectangle(view, level.shape)], height, width)
+        return resized(level[rectangle(view, level.shape)], height, width)
 
     def part_depth(self, view: Box, height: int, width: int) -> Depth:
         """The view's depth at this size, nearest neighbour; zeros where the plate has none."""
         if self.depth is None:
             return np.zeros((height, width), np.float32)
-        part = self.depth[_rectangle(view, self.depth.shape)]
+        part = self.depth[rectangle(view, self.depth.shape)]
         return cv2.resize(part, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
 
     @property
@@ -180,7 +180,8 @@ def _level(ratio: float, count: int) -> int:
     return level
 
 
-def _rectangle(view: Box, shape: tuple[int, ...]) -> tuple[slice, slice]:
+def rectangle(view: Box, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """The rows and columns of a view in a picture of this shape [h, w, ...]; at least one of each."""
     height, width = shape[:2]
     left, top = round(view[0] * width), round(view[1] * height)
     right, bottom = round((view[0] + view[2]) * width), round((view[1] + view[3]) * height)

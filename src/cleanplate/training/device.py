@@ -29,13 +29,6 @@ def _has_fast_bf16(device: torch.device) -> bool:
     return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
 
 
-def memory_format(network: str, device: torch.device) -> torch.memory_format:
-    """Channels last where it is faster: on GPUs, and for the wide layers of the originals; not for PlateNet on a CPU,
-
-    whose many small batch norms run several times slower in that layout (torch 2.13)."""
-    return torch.contiguous_format if network == "platenet" and device.type == "cpu" else torch.channels_last
-
-
 def averaged(parts: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Each scalar's mean over the processes, all of which must ask for it together."""
     if _processes() == 1:

@@ -26,14 +26,16 @@ from cleanplate.network.build import build
 from cleanplate.network.synchronised import synchronised
 from cleanplate.pictures.writing import raise_for_disk
 from cleanplate.scenes.dataset import Batch, loader, to_float
-from cleanplate.settings import TrainSettings, with_preset
-from cleanplate.training.device import averaged, make_accelerator, memory_format, pooled
+from cleanplate.settings import TrainSettings, with_preset, with_rate
+from cleanplate.training.average import Average
+from cleanplate.training.device import averaged, make_accelerator, pooled
+from cleanplate.training.elder import Elder, find_elder, taught
 from cleanplate.training.material import StoredMaterial, find_material, fixed_batches
-from cleanplate.training.optimizer import make_optimizer, rate
+from cleanplate.training.optimizer import lay_out, make_optimizer, rate
 from cleanplate.training.progress import TrainingProgress
-from cleanplate.training.run import Progress, Run, make_config
+from cleanplate.training.run import Progress, Run, check, make_config
 from cleanplate.training.tracking import Tracker
-from cleanplate.training.validation import score, validate
+from cleanplate.training.validation import measured, score, validate
 from cleanplate.types import InputError
 
 if TYPE_CHECKING:
@@ -57,28 +59,32 @@ def train(
     fresh: bool = False,
     strict: bool = False,
     data: str | Path | None = None,
+    pairs: tuple[Path, ...] = (),
 ) -> Path:
     """Train until the budget is spent and return the best checkpoint; continue when `out` holds this very run.
 
-    No plates or cutouts: the packaged sample. data: a stored dataset instead. start: a run or checkpoint whose weights
-    are the first ones. Raises InputError: unusable pictures, another run in `out`, no budget, a loss that diverges.
+    No plates or cutouts: the packaged sample. data: a stored dataset instead. pairs: captured pairs that train too.
+    start: a run or checkpoint whose weights are the first ones. Raises InputError: unusable pictures, another run in
+    `out`, no budget, a loss that diverges.
     """
-    settings = with_preset(settings, preset)
-    _check(settings)
+    settings = with_rate(with_preset(settings, preset), start is not None)
+    check(settings)
     accelerator = make_accelerator(settings.precision)
-    material = find_material(plates, cutouts, data, settings, strict)
-    weights = None if start is None else _weights(start, settings.network)
+    material = find_material(plates, cutouts, data, settings, strict, pairs)
+    elder = None if start is None else find_elder(start, settings.network)
+    material, teacher = taught(material, elder)
     with accelerator.main_process_first():
-        config = make_config(plates, cutouts, start, settings, material)
-        run = Run(out, config, material, fresh and accelerator.is_main_process)
+        config = make_config(plates, cutouts, start, settings, material, pairs)
+        run = Run(out, config, material, fresh and accelerator.is_main_process, elder.pictures if elder else {})
     torch.manual_seed(settings.seed)
     network = build(settings.network)
-    if weights is not None:
-        network.load_state_dict(weights)
+    if elder is not None:
+        network.load_state_dict(elder.network.state_dict())
     optimizer = make_optimizer(network, settings.optimizer)
-    progress = run.restore(network, optimizer)
+    average = Average(network, settings.optimizer.average)
+    progress = run.restore(network, optimizer, average)
     try:
-        return Training(run, settings, accelerator, network, optimizer, progress).go()
+        return Training(run, settings, accelerator, network, optimizer, average, progress, teacher).go()
     except OSError as error:  # metrics and TensorBoard are appended to, not written whole
         raise_for_disk(error, out)
         raise
@@ -94,19 +100,27 @@ class Training:
         accelerator: Accelerator,
         network: nn.Module,
         optimizer: torch.optim.Optimizer,
+        average: Average,
         progress: Progress,
+        teacher: Elder | None = None,
     ) -> None:
         self.run, self.settings, self.accelerator, self.progress = run, settings, accelerator, progress
         self.raw = network if accelerator.num_processes == 1 else synchronised(network, accelerator.device)
-        layout = memory_format(settings.network, accelerator.device)
         self.network, self.optimizer = accelerator.prepare(
-            self.raw.to(memory_format=layout),  # ty: ignore[no-matching-overload]
+            self.raw.to(memory_format=torch.channels_last),  # ty: ignore[no-matching-overload]
             optimizer,
         )
+        lay_out(self.optimizer)
+        self.average = average.as_in(self.raw)
+        self.teacher = teacher.to(accelerator.device) if teacher else None
         self.kind = run.material.kind
         self.scenes = run.material.scenes(settings, "train")
+        rank, world = accelerator.process_index, accelerator.num_processes
+        self.order = self.scenes.order(settings.batch * world, settings.seed, progress.step, rank, world)
         self.tracker = Tracker(run.folder, progress.step, accelerator.is_main_process)
-        self.validation = fixed_batches(run.material, settings, accelerator.device)
+        self.validation = fixed_batches(run.material.scenes(settings, "validation"), accelerator.device)
+        captured = run.material.captured(settings, "validation")
+        self.pairs = fixed_batches(captured, accelerator.device) if captured else []
         self.started = time.monotonic() - progress.seconds
         self.settles_at, self.settled = progress.step + SETTLING_STEPS, math.nan
         self.recent: deque[float] = deque(maxlen=200)
@@ -152,16 +166,18 @@ class Training:
             sample = "" if given else " (the packaged sample: no --" + kind + " given)"
             counts = ", ".join(f"{len(pictures[part])} {part}" for part in ("train", "validation", "test"))
             console.print(f"{kind}{sample}: {counts}")
-        console.print(f"scenes: {len(self.scenes):,} per epoch, {self.settings.size} px")
+        sizes = " ".join(map(str, self.settings.sizes or (self.settings.size,)))
+        console.print(f"scenes: {len(self.scenes):,} per epoch, {sizes} px")
+        if self.teacher is not None:
+            console.print("no plate has depth: the model that this starts from says what depth is, so that it stays")
         if parts.depth == "none":
             console.print("no plate has depth: training the mask alone (depth beside a plate: NAME_depth.png)")
 
     def _batches(self) -> Iterator[Batch]:
         """From this step on, without end."""
-        s, rank, world = self.settings, self.accelerator.process_index, self.accelerator.num_processes
-        order = self.scenes.order(s.batch * world, s.seed, self.progress.step, rank, world)
-        for batch in loader(self.scenes, order, s.workers):
-            yield to_float(batch, self.accelerator.device)
+        for batch in loader(self.scenes, self.order, self.settings.workers):
+            moved = to_float(batch, self.accelerator.device)
+            yield moved if self.teacher is None else self.teacher.label(moved, self.settings.size)
 
     def _step(self, batch: Batch, bar: TrainingProgress) -> None:
         settings, progress = self.settings, self.progress
@@ -178,11 +194,13 @@ class Training:
         if settings.optimizer.clip > 0:
             self.accelerator.clip_grad_norm_(self.network.parameters(), settings.optimizer.clip)
         self.optimizer.step()
+        first, progress.samples = self.order.span(progress.step)
         progress.step += 1
-        progress.samples += settings.batch * self.accelerator.num_processes
-        bar.advance(seen, settings.batch * self.accelerator.num_processes)
+        self.average.follow(self.raw, progress.step)
+        bar.advance(seen, progress.samples - first)
         if progress.step % self._log_every() == 0:
-            self.tracker.write(self._row("train", parts, bar.samples_per_s))
+            size = {"size": batch.frame.shape[-1]} if settings.sizes else {}
+            self.tracker.write(self._row("train", parts, bar.samples_per_s) | size)
 
     def _row(self, kind: str, parts: dict[str, Any], speed: float) -> dict[str, Any]:
         step = self.progress.step
@@ -206,7 +224,7 @@ class Training:
         raise InputError(
             f"the loss became {loss:.4g} at step {self.progress.step}: training diverges and was stopped; the last "
             f"good checkpoint stays in {self.run.folder}. Try --optimizer.learning-rate "
-            f"{self.settings.optimizer.learning_rate / 3:.2g} with --fresh or another --out"
+            f"{self.settings.optimizer.peak / 3:.2g} with --fresh or another --out"
         )
 
     def _validate(self, bar: TrainingProgress | None = None) -> None:
@@ -214,21 +232,26 @@ class Training:
         if not self.accelerator.is_main_process:
             return
         began = time.monotonic()
-        scores = validate(self.raw, self.validation, self.settings.loss, self.kind)
-        first = self.validation[0]
-        fixed = Batch(*(getattr(first, name)[:PANEL_SCENES] for name in Batch.__dataclass_fields__))
+        with self.average.worn_by(self.raw):
+            scores = validate(self.raw, self.validation, self.settings.loss, self.kind)
+            if self.pairs:
+                scores["pairs"] = validate(self.raw, self.pairs, self.settings.loss, self.kind)
+            self._draw()
+            if self.progress.best is None or score(scores) > self.progress.best:
+                self.progress.best = score(scores)
+                self.run.save_checkpoint("best", self.raw, self.progress)
+        self.tracker.write(self._row("validation", scores["loss"], 0.0) | measured(scores))
+        if bar is not None:
+            bar.validated(scores, time.monotonic() - began)
+            self._save()
+
+    def _draw(self) -> None:
+        """The panels of the first validation scenes."""
+        fixed = Batch(*(getattr(self.validation[0], name)[:PANEL_SCENES] for name in Batch.__dataclass_fields__))
         self.raw.eval()
         with torch.inference_mode():
             self.tracker.panels(self.progress.step, fixed, self.raw(fixed.plate, fixed.frame, None))
         self.raw.train()
-        row = self._row("validation", scores["loss"], 0.0)
-        self.tracker.write(row | {"mask": scores["mask"], "depth": scores["depth"]})
-        if self.progress.best is None or score(scores) > self.progress.best:
-            self.progress.best = score(scores)
-            self.run.save_checkpoint("best", self.raw, self.progress)
-        if bar is not None:
-            bar.validated(scores, time.monotonic() - began)
-            self._save()
 
     def _save(self) -> None:
         """Only finite weights replace what is there."""
@@ -236,18 +259,17 @@ class Training:
             bool(w.isfinite().all()) for w in self.raw.state_dict().values()
         ):
             return
-        self.run.save_checkpoint("last", self.raw, self.progress)
-        self.run.save_state(self.raw, self.optimizer, self.progress)
+        with self.average.worn_by(self.raw):
+            self.run.save_checkpoint("last", self.raw, self.progress)
+        self.run.save_state(self.raw, self.optimizer, self.average, self.progress)
 
     def _steps_of_budget(self) -> int | None:
         """The number of steps, or None where a budget in minutes has to be timed first."""
         s = self.settings
-        per_step = s.batch * self.accelerator.num_processes
-        if s.samples is not None:
-            return max(1, math.ceil(s.samples / per_step))
-        if s.epochs is not None:
-            return max(1, math.ceil(s.epochs * len(self.scenes) / per_step))
-        return None
+        if s.minutes is not None:
+            return None
+        samples = s.samples if s.epochs is None else math.ceil(s.epochs * len(self.scenes))
+        return max(1, self.order.steps_of(samples or 0))
 
     def _is_timed(self) -> bool:
         if self.progress.steps is None and self.progress.step == self.settles_at:
@@ -276,25 +298,3 @@ class Training:
     def _validate_every(self) -> int:
         assert self.progress.steps is not None
         return self.settings.validate_every or max(1, math.ceil(self.progress.steps / VALIDATIONS))
-
-
-def _check(settings: TrainSettings) -> None:
-    budgets = [name for name in ("samples", "epochs", "minutes") if getattr(settings, name) is not None]
-    if len(budgets) != 1:
-        given = " and ".join(f"--{b}" for b in budgets) or "none"
-        raise InputError(f"one budget is needed, {given} given; say one of --samples N, --epochs N, --minutes N")
-    if settings.batch < 2:
-        raise InputError(f"--batch must be at least 2 (batch norm compares samples), got {settings.batch}")
-    for name in (*budgets, "size"):
-        if getattr(settings, name) <= 0:
-            raise InputError(f"--{name} must be above 0, got {getattr(settings, name)}")
-
-
-def _weights(start: Path, network: str) -> dict[str, torch.Tensor]:
-    """The weights of another run, which must be of the same network."""
-    source, meta = checkpoint.load(checkpoint.find(start))
-    if meta["network"] != network:
-        raise InputError(
-            f"{start} holds a {meta['network']!r} network, not {network!r}; add --network {meta['network']}"
-        )
-    return source.state_dict()

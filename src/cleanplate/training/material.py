@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from torch.utils.data import default_collate
 
 from cleanplate.labels.labels import Labels
 from cleanplate.pictures.library import Library, Picture, open_library
-from cleanplate.pictures.split import PARTS, Part, part_of
+from cleanplate.pictures.pairs import Pair, open_teaching
+from cleanplate.pictures.split import PARTS, Part, part_of, split
+from cleanplate.scenes.captured import CapturedPairs, MixedScenes
 from cleanplate.scenes.dataset import Batch, LiveScenes, to_float
 from cleanplate.settings import PlanSettings, TrainSettings
 from cleanplate.shards.identity import MANIFEST, Pictures
@@ -25,28 +28,54 @@ VALIDATION_BATCH = 32
 
 @dataclass(frozen=True)
 class LiveMaterial:
-    """The pictures of a run by part of the split, and what kind of depth they teach."""
+    """The pictures of a run by part of the split, and what kind of depth they teach. A pair's group is its scene."""
 
     plates: dict[Part, tuple[Picture, ...]]
     cutouts: dict[Part, tuple[Picture, ...]]
     depth: str
+    pairs: dict[Part, tuple[Pair, ...]] = field(default_factory=dict)
 
     @property
     def kind(self) -> DepthKind:
         """What losses and metrics may ask of the depth."""
         return _kind(self.depth)
 
-    @property
+    @cached_property
     def pictures(self) -> Pictures:
-        """JSON-able: what was in which part, by name, fingerprint and group."""
-        return {
+        """JSON-able: what was in which part, by name, fingerprint and group. Of pairs: scenes, and their plates."""
+        found: Pictures = {
             kind: {part: {p.name: {"sha256": p.sha256, "group": p.group} for p in pictures[part]} for part in PARTS}
             for kind, pictures in (("plates", self.plates), ("cutouts", self.cutouts))
         }
+        if self.pairs:
+            scenes = {part: {pair.scene: pair.plate_path for pair in self.pairs[part]} for part in PARTS}
+            found["pairs"] = {
+                part: {name: {"sha256": _digest(plate), "group": name} for name, plate in plates.items()}
+                for part, plates in scenes.items()
+            }
+        return found
 
-    def scenes(self, settings: TrainSettings, part: Part) -> LiveScenes:
-        """The scenes of one part: training scenes as the settings say, others under the `standard` effects."""
-        return LiveScenes(self.plates[part], self.cutouts[part], plan=settings.plan, **_options(settings, part))
+    def scenes(self, settings: TrainSettings, part: Part) -> LiveScenes | MixedScenes:
+        """The scenes of one part: training scenes as the settings say, others under the `standard` effects.
+
+        Captured pairs are among the training scenes.
+        """
+        sides = settings.sizes if part == "train" else ()
+        pictures, options = (self.plates[part], self.cutouts[part]), _options(settings, part)
+        plan = replace(settings.plan, empty_share=0.0) if "empty" in options["without"] else settings.plan
+        composed = LiveScenes(*pictures, plan=plan, sides=sides, **options)
+        captured = self.captured(settings, part) if part == "train" else None
+        return composed if captured is None else MixedScenes(composed, captured, settings.pairs_share)
+
+    def captured(self, settings: TrainSettings, part: Part) -> CapturedPairs | None:
+        """The captured pairs of one part, whole where they don't train; None where there are none."""
+        pairs = self.pairs.get(part)
+        if not pairs:
+            return None
+        training, options = part == "train", _options(settings, part)
+        most = options.pop("scenes")
+        largest = max((settings.size, *settings.sizes))
+        return CapturedPairs(pairs if training else pairs[:most], whole=not training, largest=largest, **options)
 
 
 @dataclass(frozen=True)
@@ -78,6 +107,10 @@ class StoredMaterial:
         """As `LiveMaterial.scenes`."""
         return StoredScenes(self.dataset, part, labels=self.labels, **_options(settings, part))
 
+    def captured(self, settings: TrainSettings, part: Part) -> None:  # noqa: ARG002
+        """As `LiveMaterial.captured`: a dataset has no pairs beside it."""
+        return
+
 
 Material = LiveMaterial | StoredMaterial
 
@@ -97,6 +130,7 @@ def _options(settings: TrainSettings, part: Part) -> dict[str, Any]:
         "scenes": settings.scenes if training else settings.validation_scenes,
         "greyscale": settings.greyscale,
         "prior_share": 0.5 if training else 0.0,
+        "without": settings.without if training else (),
     }
 
 
@@ -106,15 +140,21 @@ def find_material(
     data: str | Path | None,
     settings: TrainSettings,
     strict: bool = False,
+    pairs: tuple[Path, ...] = (),
 ) -> Material:
-    """The dataset, or else the split pictures of these folders. Raises InputError where nothing can be trained."""
+    """The dataset, or else the split pictures and pairs of these folders. InputError: nothing can be trained."""
     if data is None:
         if settings.labels is not None:
             raise InputError(
                 f"--labels {settings.labels} belong to a stored dataset; add --data DIR, or leave them out"
             )
-        return sort_pictures(
-            open_library(plates, "plates", strict), open_library(cutouts, "cutouts", strict), settings.seed
+        opened = open_library(plates, "plates", strict), open_library(cutouts, "cutouts", strict)
+        return sort_pictures(*opened, settings.seed, open_teaching(pairs) if pairs else ())
+    live = [flag for flag, value in (("--pairs", pairs), ("--sizes", settings.sizes)) if value]
+    if live:
+        raise InputError(
+            f"--data {data} and {' and '.join(live)}: a dataset's scenes are of one size, without captured pairs; give "
+            f"--plates and --cutouts in place of --data, or leave out {' and '.join(live)}"
         )
     given = [f"--{name}" for name, folders in (("plates", plates), ("cutouts", cutouts)) if folders]
     if given:
@@ -159,8 +199,11 @@ def _counted(scenes: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {part}" for part, count in scenes.items())
 
 
-def sort_pictures(plates: Library, cutouts: Library, seed: int) -> LiveMaterial:
-    """Split both libraries; raises InputError when nothing can be validated, or metric and relative depth are mixed."""
+def sort_pictures(plates: Library, cutouts: Library, seed: int, pairs: tuple[Pair, ...] = ()) -> LiveMaterial:
+    """Split the libraries and the pairs' scenes.
+
+    Raises InputError when nothing can be validated, or metric and relative depth are mixed.
+    """
     parts = {"plates": part_of(plates, seed), "cutouts": part_of(cutouts, seed)}
     for kind, part in parts.items():
         if not part["validation"]:
@@ -175,11 +218,25 @@ def sort_pictures(plates: Library, cutouts: Library, seed: int) -> LiveMaterial:
             "some plates have depth in metres and some relative depth; train on one kind: leave out a folder, or "
             "state depth_unit_m in each folder's pictures.json"
         )
-    return LiveMaterial(parts["plates"], parts["cutouts"], kinds.pop() if kinds else "none")
+    if not kinds and any(pair.depth_path for pair in pairs):
+        kinds = {"metric"}
+    depth = kinds.pop() if kinds else "none"
+    return LiveMaterial(parts["plates"], parts["cutouts"], depth, _sorted_pairs(pairs, seed))
 
 
-def fixed_batches(material: Material, settings: TrainSettings, device: torch.device) -> list[Batch]:
-    """The validation scenes, made once and kept."""
-    scenes = material.scenes(settings, "validation")
+def _sorted_pairs(pairs: tuple[Pair, ...], seed: int) -> dict[Part, tuple[Pair, ...]]:
+    """The pairs by part; no frames of one scene are parted. Empty where there are none."""
+    if not pairs:
+        return {}
+    parts = split((pair.scene for pair in pairs), seed)
+    return {part: tuple(pair for pair in pairs if parts[pair.scene] == part) for part in PARTS}
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def fixed_batches(scenes: LiveScenes | MixedScenes | StoredScenes | CapturedPairs, device: torch.device) -> list[Batch]:
+    """Validation scenes, made once and kept."""
     groups = [range(i, min(i + VALIDATION_BATCH, len(scenes))) for i in range(0, len(scenes), VALIDATION_BATCH)]
     return [to_float(default_collate([scenes[0, index] for index in group]), device) for group in groups]

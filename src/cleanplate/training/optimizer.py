@@ -21,13 +21,24 @@ def make_optimizer(network: nn.Module, settings: OptimizerSettings) -> torch.opt
         {"params": [w for w in weights if w.ndim <= 1], "weight_decay": 0.0},
     ]
     if settings.name == "sgd":
-        return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum)
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+        return torch.optim.SGD(groups, lr=settings.peak, momentum=settings.momentum)
+    return torch.optim.AdamW(groups, lr=settings.peak, fused=True)
+
+
+def lay_out(optimizer: torch.optim.Optimizer) -> None:
+    """Put each moment into memory as its weight lies there: weights may have moved to another layout since.
+
+    Fused steps walk weights and moments by address; in two layouts they would mix up the elements.
+    """
+    for weight, state in optimizer.state.items():
+        for key, value in state.items():
+            if torch.is_tensor(value) and value.shape == weight.shape:
+                state[key] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
 
 def rate(step: int, steps: int | None, settings: OptimizerSettings) -> float:
     """Learning rate at `step` (from 0) of `steps`. Until a time budget's `steps` are known, one-cycle warms up."""
-    peak = settings.learning_rate
+    peak = settings.peak
     match settings.schedule:
         case "constant":
             return peak

@@ -1,7 +1,7 @@
 """A run's folder: what it is (config.json), how far it is (state.safetensors), and what it has made so far.
 
     config.json            the resolved settings, the folders and the pictures' fingerprints: enough to repeat the run
-    state.safetensors      weights, optimizer and position, written as one file: a stopped run goes on from here
+    state.safetensors      weights, their average, optimizer and position in one file: a stopped run goes on from here
     best / last.safetensors  checkpoints (network/checkpoint.py); best is the best on validation
     metrics.jsonl, tensorboard/, panels/   what the run says while it goes (training/tracking.py)
 
@@ -20,8 +20,11 @@ import torch
 from torch import nn
 
 from cleanplate.network import checkpoint
+from cleanplate.network.checkpoint import RELEASED
+from cleanplate.network.fingerprints import Pictures, joined
 from cleanplate.pictures.writing import write_atomically
 from cleanplate.settings import TrainSettings
+from cleanplate.training.average import Average
 from cleanplate.training.material import Material, StoredMaterial
 from cleanplate.training.optimizer import optimizer_tensors, restore_optimizer
 from cleanplate.types import InputError
@@ -44,8 +47,11 @@ class Progress:
 class Run:
     """A run's folder, opened for training: new, or exactly the run that is there already."""
 
-    def __init__(self, folder: Path, config: dict[str, Any], material: Material, fresh: bool) -> None:
-        self.folder, self.config, self.material = folder, config, material
+    def __init__(
+        self, folder: Path, config: dict[str, Any], material: Material, fresh: bool, elder: Pictures | None = None
+    ) -> None:
+        """elder: the pictures that the first weights have seen."""
+        self.folder, self.config, self.material, self.elder = folder, config, material, elder or {}
         if fresh and (folder / "config.json").is_file():
             shutil.rmtree(folder)
         whole = json.loads(json.dumps({"version": checkpoint.version(), **config, "pictures": material.pictures}))
@@ -54,28 +60,30 @@ class Run:
         else:
             write_atomically(folder / "config.json", json.dumps(whole, indent=1).encode())
 
-    def restore(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-        """Load the last state into network and optimizer; a new run's progress when there is none."""
+    def restore(self, network: nn.Module, optimizer: torch.optim.Optimizer, average: Average) -> Progress:
+        """Load the last state into network, optimizer and average; a new run's progress when there is none."""
         if not (self.folder / STATE).is_file():
             return Progress()
         tensors, meta = checkpoint.read_tensors(self.folder / STATE)
         network.load_state_dict({n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")})
         restore_optimizer(optimizer, tensors)
+        average.restore(tensors)
         return Progress(**meta["progress"])
 
-    def save_state(self, network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    def save_state(
+        self, network: nn.Module, optimizer: torch.optim.Optimizer, average: Average, progress: Progress
+    ) -> None:
         """Everything that the next step depends on, in one file."""
         tensors = {f"network.{n}": t for n, t in network.state_dict().items()}
-        checkpoint.write_tensors(
-            self.folder / STATE, tensors | optimizer_tensors(optimizer), {"progress": asdict(progress)}
-        )
+        tensors |= optimizer_tensors(optimizer) | average.tensors()
+        checkpoint.write_tensors(self.folder / STATE, tensors, {"progress": asdict(progress)})
 
     def save_checkpoint(self, name: str, network: nn.Module, progress: Progress) -> None:
         """Write `name`.safetensors, for predict and evaluate."""
         meta = {
             "network": self.config["settings"]["network"],
             "config": self.config,
-            "pictures": self.material.pictures,
+            "pictures": joined(self.material.pictures, self.elder),
             "depth": self.material.depth,
             "step": progress.step,
             "samples": progress.samples,
@@ -91,8 +99,9 @@ def make_config(
     start: Path | None,
     settings: TrainSettings,
     material: Material,
+    pairs: tuple[Path, ...] = (),
 ) -> dict[str, Any]:
-    """The resolved configuration as JSON-able values; folders are absolute, none = the packaged sample.
+    """The resolved configuration as JSON-able values; folders are absolute, none = the packaged sample (or no pairs).
 
     Of a stored dataset: "data", the folders that it was composed of, and its plan.
     """
@@ -103,10 +112,35 @@ def make_config(
     return {
         "plates": [str(f.resolve()) for f in plates],
         "cutouts": [str(f.resolve()) for f in cutouts],
+        "pairs": [str(f.resolve()) for f in pairs],
         **data,
-        "from": str(start.resolve()) if start else None,
+        "from": None if start is None else RELEASED if str(start) == RELEASED else str(start.resolve()),
         "settings": json.loads(json.dumps(asdict(settings))),
     }
+
+
+def check(settings: TrainSettings) -> None:
+    """Raise InputError where the settings contradict themselves."""
+    s = settings
+    budgets = [name for name in ("samples", "epochs", "minutes") if getattr(s, name) is not None]
+    if len(budgets) != 1:
+        given = " and ".join(f"--{b}" for b in budgets) or "none"
+        raise InputError(f"one budget is needed, {given} given; say one of --samples N, --epochs N, --minutes N")
+    if s.batch < 2:
+        raise InputError(f"--batch must be at least 2 (batch norm compares samples), got {s.batch}")
+    for name in (*budgets, "size"):
+        if getattr(s, name) <= 0:
+            raise InputError(f"--{name} must be above 0, got {getattr(s, name)}")
+    if s.sizes and (s.size not in s.sizes or min(s.sizes) <= 0):
+        sizes = " ".join(map(str, s.sizes))
+        raise InputError(
+            f"--sizes {sizes} must be above 0 and hold --size {s.size}, at which depth is learned; add it, or choose "
+            "another --size"
+        )
+    if not 0 <= s.pairs_share < 1:
+        raise InputError(f"--pairs-share must be at least 0 and below 1, got {s.pairs_share}")
+    if not 0 <= s.optimizer.average < 1:
+        raise InputError(f"--optimizer.average must be at least 0 and below 1 (0.999, say), got {s.optimizer.average}")
 
 
 def _same(folder: Path, there: dict[str, Any], asked: dict[str, Any]) -> None:

@@ -28,8 +28,10 @@ from cleanplate.labels.labels import Labels
 from cleanplate.pictures.split import Part
 from cleanplate.scenes.camera import EffectsName
 from cleanplate.scenes.compose import whole_alpha, whole_depth
-from cleanplate.scenes.dataset import Sample, SampleOrder, taken
+from cleanplate.scenes.dataset import Sample, taken
+from cleanplate.scenes.order import Place, SampleOrder
 from cleanplate.scenes.records import ORDER, generator
+from cleanplate.settings import EffectKind
 from cleanplate.shards.format import GROUP
 from cleanplate.shards.identity import Shard
 from cleanplate.shards.reading import Dataset, Row, StoredShard
@@ -67,6 +69,7 @@ class StoredScenes(MapDataset):
         prior_share: float = 0.5,
         labels: Labels | None = None,
         window: int = WINDOW,
+        without: tuple[EffectKind, ...] = (),
     ) -> None:
         self.dataset, self.part, self.window = dataset, part, window
         place, identity = dataset.store.place, dataset.identity
@@ -86,6 +89,7 @@ class StoredScenes(MapDataset):
         self._length = self.stored if scenes is None else min(scenes, self.stored)
         self.effects: EffectsName = effects
         self.seed, self.greyscale, self.prior_share, self.labels = seed, greyscale, prior_share, labels
+        self.without = without
         self._forget()
 
     def __len__(self) -> int:
@@ -115,11 +119,11 @@ class StoredScenes(MapDataset):
         """The number-th scene before any camera effect. Its arrays may be shared: not to be written to."""
         return self._scenes(number)[1]
 
-    def __getitem__(self, index: tuple[int, int]) -> Sample:
-        epoch, number = index
+    def __getitem__(self, index: Place) -> Sample:
+        epoch, number = index[:2]
         stored, scene = self._scenes(number)
         draw = self.seed, epoch, number
-        return taken(stored, self.effects, draw, self.greyscale, self.prior_share, truth=scene)
+        return taken(stored, self.effects, draw, self.greyscale, self.prior_share, truth=scene, without=self.without)
 
     def _scenes(self, number: int) -> tuple[Scene, Scene]:
         """The scene with the depth it was composed in, where shadows fall; and with the label's, where there is one."""

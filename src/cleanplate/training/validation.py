@@ -44,8 +44,19 @@ def validate(
 
 
 def score(validation: dict[str, Any]) -> float:
-    """What "best" means: IoU of the mask plus delta1 of the aligned depth (0 where nothing is known)."""
-    return (validation["mask"].get("iou") or 0.0) + (validation["depth"].get("delta1") or 0.0)
+    """What "best" means: IoU of the mask plus delta1 of the aligned depth (0 where nothing is known).
+
+    Where captured pairs were measured too, as "pairs", the mean of both scores.
+    """
+    own = (validation["mask"].get("iou") or 0.0) + (validation["depth"].get("delta1") or 0.0)
+    return (own + score(validation["pairs"])) / 2 if "pairs" in validation else own
+
+
+def measured(validation: dict[str, Any]) -> dict[str, Any]:
+    """Its scores as a line of metrics.jsonl has them: "mask", "depth", and those of pairs as "pairs_mask", ..."""
+    pairs = validation.get("pairs", {})
+    own = {name: validation[name] for name in ("mask", "depth")}
+    return own | {f"pairs_{name}": pairs[name] for name in own if name in pairs}
 
 
 def _means(rows: list[Any]) -> dict[str, float | None]:

@@ -17,7 +17,7 @@ Folders = tuple[Path, ...]
 
 @dataclass(frozen=True)
 class Inspect:
-    """Show pictures: what a folder holds and what is wrong with it, or a batch exactly as the network gets it.
+    """Show pictures: what a folder holds and what is wrong with it, a batch as the network gets it, or the effects.
 
     With a stored dataset: its figures, its histograms, and whether it still is as it was written.
     """
@@ -34,8 +34,10 @@ class Inspect:
     """Folders of cutouts; none = the sample pictures."""
     batch: bool = False
     """Also draw a batch of training scenes, exactly as the network gets them."""
+    effects: bool = False
+    """Also draw every family of camera effects alone, mild to strong, beside a clean composite."""
     out: Path = Path("inspect.png")
-    """Where the picture of the batch, or of the dataset, goes."""
+    """Where the picture of the batch, of the effects or of the dataset goes."""
     count: int = 16
     """Scenes in the batch."""
     part: Literal["train", "validation", "test"] = "train"
@@ -49,8 +51,8 @@ class Inspect:
     scenes: int | None = None
     """Draw from this many scenes, spread evenly over the plan; of a dataset, look at so many (20,000; 0 = all)."""
     seed: int = 0
-    effects: Literal["train", "standard", "none"] = "train"
-    """Camera effects on the scenes."""
+    mixture: Literal["train", "standard", "none"] = "train"
+    """Camera effects on the scenes of the batch."""
     plan: PlanSettings = field(default_factory=PlanSettings)
 
     def run(self) -> None:
@@ -61,7 +63,13 @@ class Inspect:
 
         if self.verify or self.json is not None:
             raise InputError("--verify and --json are for a stored dataset; name it: cleanplate inspect DIR --verify")
+        if self.batch and self.effects:
+            raise InputError(f"--batch and --effects both draw into {self.out}; ask for one of them at a time")
         libraries = show(self.plates, self.cutouts, self.seed, self.strict)
+        if self.effects:
+            from cleanplate.scenes.sheet import draw_sheet
+
+            draw_sheet(*libraries, self.out, part=self.part, size=self.size, plan=self.plan, seed=self.seed)
         if self.batch:
             draw_batch(
                 *libraries,
@@ -70,7 +78,7 @@ class Inspect:
                 part=self.part,
                 size=self.size,
                 plan=self.plan,
-                effects=self.effects,
+                effects=self.mixture,
                 seed=self.seed,
                 scenes=self.scenes,
                 greyscale=self.greyscale,
@@ -81,6 +89,11 @@ class Inspect:
         from cleanplate.shards.reading import Dataset
         from cleanplate.shards.store import Store
 
+        if self.batch or self.effects:
+            raise InputError(
+                f"--batch and --effects draw scenes of folders of pictures, not of the dataset {place}: leave them out "
+                "(which effects a batch has is said by --mixture train, standard or none)"
+            )
         if self.verify:
             show_verify(Store(place))
             return
