@@ -204,8 +204,8 @@ def test_greyscale_models_see_grey() -> None:
     model = Predictor(lively(), {**META, "config": {"settings": {"greyscale": True}}}, device="cpu")
     coloured = Predictor(lively(), META, device="cpu")
     answer = model.predict(pixels(32, 32), frame).alpha
-    np.testing.assert_allclose(answer, model.predict(pixels(32, 32), grey).alpha, atol=1e-3)
-    assert np.abs(answer - coloured.predict(pixels(32, 32), frame).alpha).max() > 1e-4
+    np.testing.assert_allclose(answer, model.predict(pixels(32, 32), grey).alpha, atol=4e-3)
+    assert np.abs(answer - coloured.predict(pixels(32, 32), frame).alpha).max() > 1e-2
 
 
 @pytest.mark.parametrize(

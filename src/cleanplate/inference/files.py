@@ -7,9 +7,12 @@ by a number), and everything made of it starts with that name:
             predicts depth NAME_depth.png (uint16) and NAME_depth_colour.png
     video   NAME_overlay.mp4 and NAME_mask.mp4 (H.264), read and written frame by frame
 
-`predictions.json` lists which file came from which input, and what one step of a depth file is worth: 0.001 m where
-depth is metric; where it is relative, the farthest pixel is stored as 60000 and the listing gives the model's units per
-step.
+and, where the plate was estimated from the clip (`--plate auto`), its NAME_plate.png. Within a video, the corrections
+of plate care are steadied from frame to frame; pictures are taken one by one.
+
+`predictions.json` lists which file came from which input, what plate care has corrected, and what one step of a depth
+file is worth: 0.001 m where depth is metric; where it is relative, the farthest pixel is stored as 60000 and the
+listing gives the model's units per step.
 
 An input that cannot be read is named and left out, the rest is done, and the error comes at the end. A video that
 breaks off keeps, as playable files, what could be decoded. Files are written beside and renamed: none is half there.
@@ -29,11 +32,12 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float32
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
+from rich.progress import Progress
 
+from cleanplate.care.correct import Correction, Tally
+from cleanplate.inference.plates import AUTO, Plates
 from cleanplate.inference.predictor import Predictor, load, read_plate_depth
+from cleanplate.inference.progress import progress_bar
 from cleanplate.pictures.draw import colour_depth, grey, overlay
 from cleanplate.pictures.frames import (
     VideoReader,
@@ -44,9 +48,8 @@ from cleanplate.pictures.frames import (
     write_depth,
     write_image,
 )
+from cleanplate.pictures.video import VIDEO_SUFFIXES
 from cleanplate.types import AlphaPixels, Depth, InputError, Pixels, Prediction
-
-VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".webm", ".wmv")
 
 RELATIVE_FARTHEST = 60_000
 """What the farthest pixel of a relative depth is stored as, of 65,535."""
@@ -57,6 +60,7 @@ class Entry:
     """One input's line in predictions.json.
 
     foreground: share of the pixels that stand in front, over all frames. depth: how to read the depth file.
+    corrected: what plate care did (see `cleanplate.care.correct.Tally`); None without it.
     error: why the input was left out, or where a video broke off.
     """
 
@@ -67,23 +71,31 @@ class Entry:
     foreground: float | None = None
     files: dict[str, str] = field(default_factory=dict)
     depth: dict[str, Any] | None = None
+    corrected: dict[str, Any] | None = None
     error: str | None = None
 
 
 def predict_files(
-    model: Path, plate: Path, inputs: Sequence[Path], out: Path, plate_depth: Path | None = None, fit: bool = False
+    model: Path,
+    plate: Path,
+    inputs: Sequence[Path],
+    out: Path,
+    plate_depth: Path | None = None,
+    fit: bool = False,
+    care: bool = True,
 ) -> list[Entry]:
     """Predict every input into `out` (made if needed) and list it all in predictions.json.
 
-    model: a run's folder or a checkpoint. inputs: images, folders (their images and videos), videos.
-    fit: resize the plate where its size differs. Returns the list of entries when all went well.
+    model: a run's folder or a checkpoint. plate: a picture, or AUTO to estimate it from each clip.
+    inputs: images, folders (their images and videos), videos. fit: resize the plate where its size differs.
+    care: bring each frame to its plate first. Returns the list of entries when all went well.
     Raises InputError at once for an unusable model, plate, depth or output folder, and when the disk is full; at the
     end for inputs left out.
     """
-    predictor = load(model)
-    plate_pixels = read_image(plate)
+    predictor = load(model, care=care)
+    plate_pixels = None if plate == AUTO else read_image(plate)
     depth = None if plate_depth is None else read_plate_depth(plate_depth, predictor.depth_kind)
-    if depth is not None and depth.shape != plate_pixels.shape[:2] and not fit:
+    if depth is not None and plate_pixels is not None and depth.shape != plate_pixels.shape[:2] and not fit:
         sizes = [f"{shape[1]}x{shape[0]}" for shape in (depth.shape, plate_pixels.shape)]
         raise InputError(
             f"{plate_depth}: this depth is {sizes[0]} and the plate {plate} is {sizes[1]}: give a depth of the plate's "
@@ -91,12 +103,14 @@ def predict_files(
         )
     files = _expand(inputs)
     _check_out(out, files)
-    work = _Work(predictor, plate_pixels, depth, fit, out)
-    with _progress() as progress:
-        entries = [work.one(path, name, progress) for path, name in zip(files, name_inputs(files), strict=True)]
+    names = name_inputs(files)
+    work = _Work(predictor, Plates(plate_pixels, files, names, out), depth, fit, out)
+    with progress_bar() as progress:
+        entries = [work.one(path, name, progress) for path, name in zip(files, names, strict=True)]
     listing = {
         "model": str(model),
         "plate": str(plate),
+        "care": care,
         "plate_depth": None if plate_depth is None else str(plate_depth),
         "depth": predictor.depth_kind,
         "inputs": [asdict(entry) for entry in entries],
@@ -132,7 +146,7 @@ class _Work:
     """What all inputs share. The range of the depth colours is set by the first picture, so that colours compare."""
 
     predictor: Predictor
-    plate: Pixels
+    plates: Plates
     plate_depth: Float32[np.ndarray, "dh dw"] | None
     fit: bool
     out: Path
@@ -148,7 +162,8 @@ class _Work:
 
     def _image(self, path: Path, name: str, progress: Progress) -> Entry:
         task = progress.add_task(path.name, total=1)
-        frame, prediction = next(self._predicted(path, lambda: [read_image(path)]))
+        tally = Tally()
+        frame, prediction = next(self._predicted(path, lambda: [read_image(path)], tally))
         alpha = _alpha_pixels(prediction)
         pictures = {"mask": alpha, "cutout": np.dstack((frame, alpha)), "overlay": overlay(frame, prediction.alpha)}
         note = None
@@ -162,13 +177,15 @@ class _Work:
             write_image(self.out / f"{name}_{what}.png", picture)
         progress.advance(task)
         written = {what: f"{name}_{what}.png" for what in (*pictures, *(["depth"] if note else []))}
-        return Entry(str(path), name, "image", 1, float(prediction.mask.mean()), written, note)
+        written |= self._estimated(path)
+        return Entry(str(path), name, "image", 1, float(prediction.mask.mean()), written, note, tally.record())
 
     def _video(self, path: Path, name: str, progress: Progress) -> Entry:
         reader = self._opened(path)
         task = progress.add_task(path.name, total=reader.frames or None)
         written = {what: f"{name}_{what}.mp4" for what in ("overlay", "mask")}
-        pairs = self._predicted(path, lambda: reader)
+        tally = Tally()
+        pairs = self._predicted(path, lambda: reader, tally)
         # The first prediction comes before the files, so that a plate of another size leaves none behind.
         waiting = [next(pairs)]
         count, foreground, broken = 0, 0.0, None
@@ -185,13 +202,27 @@ class _Work:
             except _UnusableError as error:
                 # The frames so far are worth keeping: leaving the block without an error finishes the files.
                 broken = str(error)
-        return Entry(str(path), name, "video", count, foreground / count, written, error=broken)
+        written |= self._estimated(path)
+        corrected = tally.record()
+        return Entry(str(path), name, "video", count, foreground / count, written, corrected=corrected, error=broken)
 
-    def _predicted(self, path: Path, frames: Callable[[], Iterable[Pixels]]) -> Iterator[tuple[Pixels, Prediction]]:
-        """Each frame with its prediction; what fails here is the input's fault."""
+    def _estimated(self, path: Path) -> dict[str, str]:
+        """The file of an input's plate, if it was estimated."""
+        _, file = self.plates.of(path)
+        return {} if file is None else {"plate": file}
+
+    def _predicted(
+        self, path: Path, frames: Callable[[], Iterable[Pixels]], tally: Tally
+    ) -> Iterator[tuple[Pixels, Prediction]]:
+        """Each frame of a clip with its prediction; what fails here is the input's fault."""
+        before: Correction | None = None
         try:
+            plate, _ = self.plates.of(path)
             for frame in frames():
-                yield frame, self.predictor.predict(self.plate, frame, self.plate_depth, self.fit)
+                if self.predictor.care:
+                    before = self.predictor.correct(plate, frame, self.fit, before)
+                    tally.add(before)
+                yield frame, self.predictor.predict(plate, frame, self.plate_depth, self.fit, before)
         except InputError as error:
             raise _UnusableError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
 
@@ -207,25 +238,6 @@ class _Work:
             # Room for what comes nearer in later pictures.
             self.colours = (float(f"{near * 0.7:.4g}"), float(f"{far * 1.1:.4g}"))
         return self.colours
-
-
-class _Speed(ProgressColumn):
-    """Frames per second so far."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:.1f} frames/s")
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Speed(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
 
 
 def _alpha_pixels(prediction: Prediction) -> AlphaPixels:

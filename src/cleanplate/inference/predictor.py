@@ -7,6 +7,9 @@ depth between two pixels is their geometric mean, as it was trained. A plate's d
 down: between near and far lies a distance at which nothing stands. Pictures with more pixels than the training scenes
 had are looked at a second time at that size, for the depth (see `_depth_size`).
 
+With `care`, which is the default, a frame whose camera has moved a little, or whose exposure differs, is brought to the
+plate first (`cleanplate.care`), and the answer is brought back to the frame's own pixels.
+
 The plate's features do not depend on the frame. A network that has `encode` and `decode` (ours) therefore looks at a
 plate once; the next frames of the same plate cost one encoding instead of two.
 """
@@ -14,28 +17,26 @@ plate once; the next frames of the same plate cost one encoding instead of two.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from PIL import Image as Pillow
-from PIL import ImageOps
 from torch import Tensor, nn
 
+from cleanplate.care.correct import Care, Correction
+from cleanplate.inference.sources import Source, eight_bits, pair, size_of, words
 from cleanplate.network import checkpoint
 from cleanplate.network.fold import folded
-from cleanplate.network.output import Output
-from cleanplate.pictures.frames import read_depth, read_image, to_rgb
+from cleanplate.network.output import Output, layered
+from cleanplate.pictures.frames import read_depth
 from cleanplate.pictures.side_data import read_folder
 from cleanplate.types import Depth, InputError, Prediction
-
-Source = np.ndarray | Pillow.Image | PathLike[str] | str
-"""A picture in any form: uint8 [h, w, 3], float [3, h, w] in 0..1, a PIL image, or the path of a file."""
 
 DepthSource = np.ndarray | PathLike[str] | str
 """A depth map: float metres [h, w], 0 = unknown, or the path of a file of it."""
@@ -52,11 +53,13 @@ LUMA = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True)
 class _Seen:
-    """The plate of the last prediction (a copy of its pixels), and its features at each working size."""
+    """The plate of the last prediction (a copy of its pixels), and what is known of it at each size."""
 
     plate: np.ndarray
     features: dict[tuple[tuple[int, int], tuple[int, int]], Any]
     """By the size at which the network looks, and the frame's size, to which the plate was stretched."""
+    cares: dict[tuple[int, int], Care] = field(default_factory=dict)
+    """By the frame's size."""
 
 
 class Predictor:
@@ -66,6 +69,7 @@ class Predictor:
     meta: the checkpoint's; `depth` is "metric", "relative", "disparity" or "none".
     working_side: longest side at which the network looks, pixels.
     device: "cpu", "cuda", ...; by default the GPU where there is one.
+    care: bring each frame to its plate before the network looks, where that is sure to help.
     """
 
     def __init__(
@@ -75,11 +79,13 @@ class Predictor:
         *,
         working_side: int = WORKING_SIDE,
         device: str | torch.device | None = None,
+        care: bool = True,
     ) -> None:
         if working_side < 1:
             raise InputError(f"working_side is {working_side}: give at least 1 pixel, {WORKING_SIDE} for instance")
         self.meta = meta
         self.working_side = working_side
+        self.care = care
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         # Channels last is 1.3 times as fast on the processors it was measured on, and answers the same.
         network = folded(network).to(self.device, torch.float32)
@@ -96,35 +102,76 @@ class Predictor:
         return self.meta["depth"]
 
     def predict(
-        self, plate: Source, frame: Source, plate_depth: DepthSource | None = None, fit: bool = False
+        self,
+        plate: Source,
+        frame: Source,
+        plate_depth: DepthSource | None = None,
+        fit: bool = False,
+        correction: Correction | None = None,
     ) -> Prediction:
         """What stands in front of the plate in this frame, and how far away everything is.
 
         plate, frame: pictures of one size, or of any sizes with `fit`, which stretches the plate to the frame.
         plate_depth: the plate's depth in metres [h, w], 0 = unknown, or a file of it (see `read_plate_depth`).
+        correction: how the frame is brought to the plate (see `correct`); without one, `care` decides.
         Raises InputError for a picture that cannot be read or used, and for sizes that differ without `fit`.
         """
-        plate_pixels, frame_pixels = _pixels(plate, "plate"), _pixels(frame, "frame")
-        height, width = _size(frame_pixels)
-        if _size(plate_pixels) != (height, width) and not fit:
-            raise InputError(
-                f"the plate is {_words(_size(plate_pixels))} and the frame is {_words((height, width))}: give pictures "
-                "of one size, or resize the plate to the frame with --fit (from Python: fit=True)"
-            )
+        plate_pixels, frame_pixels = pair(plate, frame, fit)
+        height, width = size_of(frame_pixels)
+        if correction is None and self.care:
+            correction = self.correct(plate_pixels, frame_pixels, fit)
+        if correction is None or correction.is_identity:
+            return self._predicted(plate_pixels, frame_pixels, plate_depth, fit)
+        fitted = correction.frame(eight_bits(frame_pixels), self._cared(plate_pixels, (height, width)).plate)
+        found = self._predicted(plate_pixels, fitted, plate_depth, fit)
+        depth = None if found.depth is None else np.exp(correction.back(np.log(found.depth)))
+        return Prediction(correction.back(found.alpha), depth)
+
+    def correct(self, plate: Source, frame: Source, fit: bool = False, before: Correction | None = None) -> Correction:
+        """How this frame is brought to the plate, whatever `care` says; the identity where nothing is sure to help.
+
+        before: the correction of the clip's last frame, which steadies this one (see `cleanplate.care.correct`).
+        """
+        plate_pixels, frame_pixels = pair(plate, frame, fit)
+        return self._cared(plate_pixels, size_of(frame_pixels)).correct(eight_bits(frame_pixels), before)
+
+    def _cared(self, plate: np.ndarray, size: tuple[int, int]) -> Care:
+        """The care of this plate, stretched to frames of this size."""
+        cares = self._remembered(plate).cares
+        if size not in cares:
+            while len(cares) >= SIZES_KEPT:
+                cares.pop(next(iter(cares)))
+            pixels = eight_bits(plate)
+            if pixels.shape[:2] != size:
+                shrinks = size[0] * size[1] < pixels.shape[0] * pixels.shape[1]
+                way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+                pixels = cv2.resize(pixels, (size[1], size[0]), interpolation=way)
+            cares[size] = Care(pixels)
+        return cares[size]
+
+    def _remembered(self, plate: np.ndarray) -> _Seen:
+        """What is kept of this plate; another one takes its place."""
+        if self._seen is None or not _same(self._seen.plate, plate):
+            self._seen = _Seen(plate.copy(), {})
+        return self._seen
+
+    def _predicted(
+        self, plate_pixels: np.ndarray, frame_pixels: np.ndarray, plate_depth: DepthSource | None, fit: bool
+    ) -> Prediction:
+        """The network's answer to a frame as it is."""
+        height, width = size_of(frame_pixels)
         working = _working_size(height, width, self.working_side)
-        prior = None if plate_depth is None else self._prior(plate_depth, _size(plate_pixels), working, fit)
+        prior = None if plate_depth is None else self._prior(plate_depth, size_of(plate_pixels), working, fit)
         with torch.inference_mode():
             output = self._look(plate_pixels, frame_pixels, working, prior)
             alpha = _enlarge(torch.sigmoid(output.mask_logits), (height, width))
             if self.depth_kind == "none":
                 return Prediction(_array(alpha), None)
-            log_depth = _enlarge(output.log_depth, (height, width))
-            scaled = self._depth_size(working)
+            scaled, coarse = self._depth_size(working), output
             if scaled != working:
-                again = None if plate_depth is None else self._prior(plate_depth, _size(plate_pixels), scaled, fit)
-                coarse = _enlarge(self._look(plate_pixels, frame_pixels, scaled, again).log_depth, (height, width))
-                # With the plate's depth, the finer look already has it, sharply, wherever nothing stands in front.
-                log_depth = coarse if again is None else torch.lerp(log_depth, coarse, alpha)
+                again = None if plate_depth is None else self._prior(plate_depth, size_of(plate_pixels), scaled, fit)
+                coarse = self._look(plate_pixels, frame_pixels, scaled, again)
+            log_depth = _joined(output, coarse, plate_depth is not None, (height, width))
         return Prediction(_array(alpha), _array(log_depth.exp()))
 
     def _depth_size(self, working: tuple[int, int]) -> tuple[int, int]:
@@ -139,13 +186,11 @@ class Predictor:
 
     def _look(self, plate: np.ndarray, frame: np.ndarray, working: tuple[int, int], prior: Tensor | None) -> Output:
         """The network's answer at the working size; the plate's features are kept if it can encode a picture alone."""
-        if self._seen is None or not _same(self._seen.plate, plate):
-            self._seen = _Seen(plate.copy(), {})
-        features = self._seen.features
+        features = self._remembered(plate).features
         encodes = hasattr(self.network, "encode")
-        size = working, _size(frame)
+        size = working, size_of(frame)
         if size not in features:
-            tensor = self._tensor(plate, working, stretch=_size(frame))
+            tensor = self._tensor(plate, working, stretch=size_of(frame))
             while len(features) >= SIZES_KEPT:
                 features.pop(next(iter(features)))
             # A network that only sees both pictures at once keeps the scaled plate itself.
@@ -180,7 +225,7 @@ class Predictor:
             )
         if metres.shape != plate_size and not fit:
             raise InputError(
-                f"the plate's depth is {_words(metres.shape)} and the plate is {_words(plate_size)}: give a depth of "
+                f"the plate's depth is {words(metres.shape)} and the plate is {words(plate_size)}: give a depth of "
                 "the plate's own size, or stretch both to the frame with --fit (from Python: fit=True)"
             )
         known = np.where(np.isfinite(metres) & (metres > 0), metres, 0).astype(np.float32)
@@ -188,14 +233,19 @@ class Predictor:
 
 
 def load(
-    path: str | PathLike[str], *, working_side: int = WORKING_SIDE, device: str | torch.device | None = None
+    path: str | PathLike[str],
+    *,
+    working_side: int = WORKING_SIDE,
+    device: str | torch.device | None = None,
+    care: bool = True,
 ) -> Predictor:
     """Open a run's folder (its best checkpoint, else its last) or one `.safetensors` file.
 
-    Raises InputError when there is no such file or folder, or when what is there is no checkpoint of this version.
+    care: see `Predictor`. Raises InputError when there is no such file or folder, or when what is there is no
+    checkpoint of this version.
     """
     network, meta = checkpoint.load(checkpoint.find(Path(path)))
-    return Predictor(network, meta, working_side=working_side, device=device)
+    return Predictor(network, meta, working_side=working_side, device=device, care=care)
 
 
 def read_plate_depth(path: Path, depth_kind: str = "metric") -> Depth:
@@ -213,42 +263,6 @@ def read_plate_depth(path: Path, depth_kind: str = "metric") -> Depth:
     return read_depth(path, 1.0 if folder.relative else folder.depth_unit_m, folder.depth_unknown)
 
 
-def _pixels(source: Source, name: str) -> np.ndarray:
-    """Any picture -> uint8 [h, w, 3], or float [3, h, w] in 0..1."""
-    if isinstance(source, str | PathLike):
-        return read_image(Path(source))
-    if isinstance(source, Pillow.Image):
-        return to_rgb(ImageOps.exif_transpose(source), Path(f"the {name}"))
-    given = f"the {name} is {_describe(source)}"
-    expected = "give uint8 [h, w, 3] in 0..255, float [3, h, w] in 0..1, a PIL image, or a path"
-    if not isinstance(source, np.ndarray) or source.ndim != 3 or 0 in source.shape:
-        raise InputError(f"{given}: {expected}")
-    if source.dtype == np.uint8 and source.shape[2] == 3:
-        return source
-    if np.issubdtype(source.dtype, np.floating) and source.shape[0] == 3:
-        low, high = float(source.min()), float(source.max())
-        # The comparison is written so that NaN fails it; a resampled picture may overshoot a little.
-        if not (low >= -0.01 and high <= 1.01):
-            raise InputError(f"{given} with values {low:g} to {high:g}: {expected}")
-        return source
-    raise InputError(f"{given}: {expected}")
-
-
-def _describe(source: object) -> str:
-    if isinstance(source, np.ndarray):
-        return f"an array {list(source.shape)} of {source.dtype}"
-    return f"a {type(source).__name__}"
-
-
-def _size(picture: np.ndarray) -> tuple[int, int]:
-    """(height, width) of uint8 [h, w, 3] or float [3, h, w]."""
-    return picture.shape[:2] if picture.dtype == np.uint8 else picture.shape[1:]
-
-
-def _words(size: tuple[int, ...]) -> str:
-    return f"{size[1]}x{size[0]}" if len(size) == 2 else str(list(size))
-
-
 def _working_size(height: int, width: int, longest: int) -> tuple[int, int]:
     """The size at which the network looks: the picture's own, or its longer side brought down to `longest`."""
     scale = min(1.0, longest / max(height, width))
@@ -264,6 +278,18 @@ def _enlarge(tensor: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(tensor.shape[-2:]) == size:
         return tensor
     return F.interpolate(tensor, size, mode="bilinear", align_corners=False)
+
+
+def _joined(fine: Output, coarse: Output, given: bool, size: tuple[int, int]) -> Tensor:
+    """ln z at this size: how far things are from the coarse look, where one ends from the fine one.
+
+    given: the plate's depth was; then the fine look already has it, sharply, wherever nothing stands in front.
+    """
+    if fine.layers is None or coarse.layers is None:
+        distance, alpha = _enlarge(coarse.log_depth, size), _enlarge(fine.mask_logits.sigmoid(), size)
+        return torch.lerp(_enlarge(fine.log_depth, size), distance, alpha) if given else distance
+    behind = fine.layers[0] if given else coarse.layers[0]
+    return layered(_enlarge(fine.mask_logits, size), _enlarge(behind, size), _enlarge(coarse.layers[1], size))
 
 
 def _array(tensor: Float[Tensor, "1 1 h w"]) -> np.ndarray:
