@@ -193,3 +193,23 @@ def test_a_run_becomes_a_teacher(tmp_path: Path) -> None:
         with torch.inference_mode():
             depth = network(pictures, pictures, None).log_depth.exp()
         np.testing.assert_allclose(session.run(None, {"picture": pictures.numpy()})[0], depth.numpy(), rtol=1e-3)
+
+
+def test_a_latency_is_told_beside_a_product(benchmark: Any) -> None:
+    """Four times the pixels take about four times as long; the product's time doesn't change."""
+    small, large = (benchmark("latency").latency(build("platenet"), size, 12) for size in (64, 256))
+    assert 5 < large.pair / small.pair < 40
+    assert 0.4 < large.product / small.product < 2.5
+    assert small.ratio == small.pair / small.product
+
+
+def test_architectures_are_compared(tmp_path: Path, folders: list[str]) -> None:
+    command = [sys.executable, str(BENCHMARKS / "architectures.py"), *folders, "--samples", "32", "--size", "32"]
+    command += ["--workers", "0", "--out", str(tmp_path), "--only", "half as wide", "no context"]
+    first = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert list(results) == ["half as wide #0", "no context #0"]
+    assert all(0 <= result["iou"] <= 1 and result["ratio"] > 0 for result in results.values())
+    assert results["half as wide #0"]["parameters"] < results["no context #0"]["parameters"]
+    again = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert again == first[first.index("| variant") :] == (tmp_path / "table.md").read_text()

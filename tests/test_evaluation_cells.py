@@ -62,7 +62,7 @@ def test_parts_and_groups_decide() -> None:
         picture("t.jpg", "shed"),
         picture("new.jpg", "loft"),
     )
-    found = names(find_cells(run, plates, CUTOUTS))
+    found = names(find_cells([run], plates, CUTOUTS))
     assert found == {"seen_unseen": ["a.jpg", "a2.jpg"], "unseen_unseen": ["t.jpg", "new.jpg"]}
     assert [p.name for p in training_pictures(run, plates)] == ["a.jpg"]
 
@@ -70,25 +70,25 @@ def test_parts_and_groups_decide() -> None:
 def test_content_is_known_again_under_another_name() -> None:
     run = meta(train=[picture("a.jpg")])
     plates = library("plates", picture("copy.jpg", sha256="sha of a.jpg"), picture("new.jpg"))
-    assert names(find_cells(run, plates, CUTOUTS)) == {"seen_unseen": ["copy.jpg"], "unseen_unseen": ["new.jpg"]}
+    assert names(find_cells([run], plates, CUTOUTS)) == {"seen_unseen": ["copy.jpg"], "unseen_unseen": ["new.jpg"]}
 
 
 def test_equal_file_names_tie_nothing_together() -> None:
     run = meta(train=[picture("0001.jpg")])
     plates = library("plates", picture("0001.jpg", sha256="another picture"))
-    assert names(find_cells(run, plates, CUTOUTS)) == {"unseen_unseen": ["0001.jpg"]}
+    assert names(find_cells([run], plates, CUTOUTS)) == {"unseen_unseen": ["0001.jpg"]}
 
 
 def test_no_unseen_pictures_is_an_error() -> None:
     run = meta(train=[picture("a.jpg", "kitchen")], validation=[picture("b.jpg", "hall")])
     with pytest.raises(InputError, match="--plates"):
-        find_cells(run, library("plates", picture("a.jpg", "kitchen"), picture("b.jpg", "hall")), CUTOUTS)
+        find_cells([run], library("plates", picture("a.jpg", "kitchen"), picture("b.jpg", "hall")), CUTOUTS)
     with pytest.raises(InputError, match="--cutouts"):
-        find_cells(run, library("plates", picture("new.jpg")), library("cutouts", picture("a2.png", "kitchen")))
+        find_cells([run], library("plates", picture("new.jpg")), library("cutouts", picture("a2.png", "kitchen")))
 
 
 def test_scenes_are_fixed_balanced_and_partly_empty(run: MadeRun) -> None:
-    cells = {cell.name: cell for cell in find_cells(run.meta, run.plates, run.cutouts)}
+    cells = {cell.name: cell for cell in find_cells([run.meta], run.plates, run.cutouts)}
     assert set(cells) == {"seen_seen", "seen_unseen", "unseen_seen", "unseen_unseen"}
     cell = cells["unseen_unseen"]
     scenes, again = (CellScenes(cell, "standard", 40, 48, 7) for _ in range(2))
@@ -108,10 +108,30 @@ def test_scenes_are_fixed_balanced_and_partly_empty(run: MadeRun) -> None:
 
 
 def test_effects_change_the_pictures_and_not_the_truth(run: MadeRun) -> None:
-    cell = find_cells(run.meta, run.plates, run.cutouts)[-1]
+    cell = find_cells([run.meta], run.plates, run.cutouts)[-1]
     standard, none = (CellScenes(cell, effects, 6, 48, 0) for effects in ("standard", "none"))
     for a, b in zip((standard[i] for i in range(6)), (none[i] for i in range(6)), strict=True):
         np.testing.assert_array_equal(a.alpha, b.alpha)
         outside = b.alpha == 0
         np.testing.assert_array_equal(b.frame[outside], b.plate[outside])
         assert (a.frame[outside] != a.plate[outside]).any()
+
+
+def test_the_validation_part_is_what_validated() -> None:
+    run = meta(train=[picture("a.jpg", "kitchen")], validation=[picture("b.jpg", "hall")])
+    plates = library("plates", picture("a.jpg", "kitchen"), picture("b2.jpg", "hall"), picture("new.jpg"))
+    cutouts = library("cutouts", picture("b.png", "hall"), picture("c.png", "never seen"))
+    found = find_cells([run], plates, cutouts, "validation")
+    assert names(found) == {"seen_unseen": ["a.jpg"], "unseen_unseen": ["b2.jpg"]}
+    assert [p.name for p in found[0].cutouts] == ["b.png"]
+    with pytest.raises(InputError, match="take --part test"):
+        find_cells([run], library("plates", picture("new.jpg")), cutouts, "validation")
+
+
+def test_what_any_of_several_models_saw_is_seen() -> None:
+    first, second = meta(train=[picture("a.jpg")]), meta(train=[picture("b.jpg")], validation=[picture("c.jpg")])
+    plates = library("plates", *(picture(f"{name}.jpg") for name in "abcd"))
+    assert names(find_cells([first, second], plates, CUTOUTS)) == {
+        "seen_unseen": ["a.jpg", "b.jpg"],
+        "unseen_unseen": ["d.jpg"],
+    }

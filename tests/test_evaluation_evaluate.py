@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 
 from cleanplate.cli import main
-from cleanplate.evaluation.evaluate import measure_cells, measure_pairs
+from cleanplate.evaluation.evaluate import Judging, measure_cells, measure_pairs
 from cleanplate.evaluation.measure import Methods, measure
 from cleanplate.evaluation.parts import mean_part
+from cleanplate.measures.edges import EDGE_METRICS
 from cleanplate.measures.metrics import DEPTH_METRICS, MASK_METRICS
 from cleanplate.pictures.frames import write_image
 from cleanplate.pictures.pairs import PairPixels
@@ -43,17 +45,18 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def model(run: MadeRun, monkeypatch: pytest.MonkeyPatch) -> MadeModel:
     """The perfect model of `pairs`; what `cleanplate.load` opens."""
     made = MadeModel(by_colour, run.meta)
-    monkeypatch.setattr("cleanplate.inference.predictor.load", lambda _: made)
+    monkeypatch.setattr("cleanplate.inference.predictor.load", lambda _, care: replace(made, care=care))
     return made
 
 
 def check_part(part: Any, mask: bool = True, depth: bool = True, metric: bool = True) -> None:
     assert list(part) == ["mask", "depth", "intervals"]
-    assert (list(part["mask"]) == list(MASK_METRICS)) if mask else part["mask"] is None
+    assert (list(part["mask"]) == [*MASK_METRICS, "iou_pooled"]) if mask else part["mask"] is None
     if depth:
-        assert list(part["depth"]) == ["aligned", "metric", "foreground"]
-        groups = [part["depth"][group] for group in part["depth"] if group != "metric" or metric]
+        assert list(part["depth"]) == ["aligned", "metric", "foreground", "edges"]
+        groups = [part["depth"][group] for group in ("aligned", "metric", "foreground") if group != "metric" or metric]
         assert all(list(group) == list(DEPTH_METRICS) for group in groups)
+        assert list(part["depth"]["edges"]) == list(EDGE_METRICS)
         assert metric or part["depth"]["metric"] is None
     else:
         assert part["depth"] is None
@@ -66,7 +69,8 @@ def test_cells_json(model: MadeModel, tmp_path: Path, capsys: pytest.CaptureFixt
     file = tmp_path / "deep" / "evaluation.json"
     assert main(["evaluate", "--model", "m", "--scenes", "12", "--json", str(file)]) == 0
     got = json.loads(file.read_text())
-    assert set(got) == {"cells", "cells_clean", "baselines"}
+    assert set(got) == {"care", "part", "cells", "cells_clean", "baselines"}
+    assert got["care"] is True
     for key in ("cells", "cells_clean"):
         assert list(got[key]) == CELLS
         for part in got[key].values():
@@ -80,7 +84,7 @@ def test_cells_json(model: MadeModel, tmp_path: Path, capsys: pytest.CaptureFixt
     for cell in CELLS:
         fixed, best = (got["baselines"][name]["cells"][cell]["mask"]["f1"] for name in MASK_BASELINES)
         assert best >= fixed
-    assert set(model.priors) == {None}  # depth is judged without the plate's, unless asked for
+    assert set(map(type, model.priors)) == {type(None)}  # depth is judged without the plate's, unless asked for
     printed = capsys.readouterr()
     assert "difference best" in printed.out
     assert "new plates" in printed.out
@@ -93,11 +97,14 @@ def test_pairs_json(pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     streams = capsys.readouterr()
     got = json.loads(streams.out)
     assert "captured pairs" in streams.err
-    assert set(got) == {"scenes", "mean", "baselines"}
+    assert set(got) == {"care", "part", "left_out", "scenes", "mean", "baselines"}
+    assert got["left_out"] == 0
     assert list(got["scenes"]) == ["long", "rooms/a", "rooms/b"]
     for scene, part in got["scenes"].items():
         check_part(part, depth=scene != "rooms/b")
-        assert part["mask"] == {**dict.fromkeys(MASK_METRICS, 1.0), "mae": 0.0, "false_alarm": 0.0}
+        assert part["mask"] == {**dict.fromkeys((*MASK_METRICS, "iou_pooled"), 1.0), "mae": 0.0, "false_alarm": 0.0}
+        if part["depth"]:
+            assert part["depth"]["edges"] == {"f1": 1.0, "precision": 1.0, "recall": 1.0}
     check_part(got["mean"])
     assert got["scenes"]["long"]["depth"]["metric"]["abs_rel"] == pytest.approx(0, abs=1e-6)
     assert list(got["baselines"]) == [*MASK_BASELINES, "mog2", "knn", *DEPTH_BASELINES]
@@ -111,11 +118,12 @@ def test_pairs_json(pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     copied = got["baselines"]["plate_depth"]["mean"]["depth"]
     assert copied["metric"]["delta1"] < 1
     assert copied["foreground"]["delta1"] == 0
+    assert copied["edges"]["f1"] == 0
 
 
 def test_without_baselines_and_with_plate_depth(model: MadeModel, pairs: Path) -> None:
-    got = measure_pairs(model, pairs, baselines=False, plate_depth=True)
-    assert set(got) == {"scenes", "mean"}
+    got = measure_pairs(model, pairs, Judging(baselines=False, plate_depth=True))
+    assert set(got) == {"left_out", "scenes", "mean"}
     assert all(prior is not None and (prior == 4).all() for prior in model.priors)
 
 
@@ -124,13 +132,13 @@ def test_both_at_once(pairs: Path) -> None:
     from cleanplate.evaluation.evaluate import evaluate
 
     got = evaluate(model=Path("m"), pairs=pairs, cells=True, scenes=6)
-    assert set(got) == {"scenes", "mean", "cells", "cells_clean", "baselines"}
+    assert set(got) == {"care", "part", "left_out", "scenes", "mean", "cells", "cells_clean", "baselines"}
     assert set(got["baselines"]["difference"]) == {"scenes", "mean", "cells"}
 
 
 def test_inverted_model_scores_zero(run: MadeRun, pairs: Path) -> None:
     inverted = MadeModel(lambda plate, frame: (~by_colour(plate, frame)[0], None), run.meta, "none")
-    part = measure_pairs(inverted, pairs, baselines=False)["mean"]
+    part = measure_pairs(inverted, pairs, Judging(baselines=False))["mean"]
     assert part["depth"] is None
     assert part["mask"]["iou"] == part["mask"]["f1"] == part["mask"]["recall"] == 0
     assert part["mask"]["mae"] == part["mask"]["false_alarm"] == 1
@@ -156,7 +164,7 @@ def test_absent_cells(run: MadeRun) -> None:
 
 def test_same_seed_same_figures(run: MadeRun) -> None:
     first, second, other = (
-        measure_cells(MadeModel(by_colour, run.meta), run.plates, run.cutouts, scenes=6, size=32, seed=seed)
+        measure_cells(MadeModel(by_colour, run.meta), run.plates, run.cutouts, scenes=6, size=32, judging=Judging(seed))
         for seed in (3, 3, 4)
     )
     assert first == second
@@ -181,6 +189,26 @@ def test_unanswered_and_unjudged_pixels() -> None:
     assert part["mask"]["mae"] == 0
     assert part["depth"]["metric"]["abs_rel"] == 0
     assert part["depth"]["aligned"]["delta1"] == 1
+
+
+def test_another_model_stands_in_the_same_table(
+    run: MadeRun, pairs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = MadeModel(lambda plate, _: (np.zeros(plate.shape[:2]), None), {**run.meta, "network": "original"}, "none")
+    models = {"m": MadeModel(by_colour, run.meta), "elder": empty, "knn": MadeModel(by_colour, run.meta)}
+    monkeypatch.setattr("cleanplate.inference.predictor.load", lambda path, care: replace(models[path.name], care=care))
+    command = ["evaluate", "--model", "m", "--pairs", str(pairs), "--cells", "--scenes", "4", "--size", "32"]
+    assert main([*command, "--beside", "elder", "--json", "-"]) == 0
+    streams = capsys.readouterr()
+    got = json.loads(streams.out)["baselines"]
+    assert list(got)[:2] == ["original", "difference"]
+    assert "original" in streams.err
+    assert got["original"]["mean"]["mask"]["iou"] == 0
+    assert got["original"]["mean"]["depth"] is None
+    assert list(got["original"]["scenes"]) == ["long", "rooms/a", "rooms/b"]
+    assert list(got["original"]["cells"]) == CELLS
+    assert main([*command, "--beside", "knn"]) == 2
+    assert "called knn already" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("what", ["no pairs", "no masks", "mask size", "nothing unseen", "no scenes", "tiny"])

@@ -39,11 +39,11 @@ def random_cell(plates: int, cutouts: int, seed: int = 0) -> tuple[list[FrameSum
 def test_schema_and_nulls() -> None:
     part = cell_part([frame(20), frame(30)], np.array([0, 1]), np.array([0, 1]), 0)
     assert set(part) == {"mask", "depth", "intervals"}
-    assert list(part["mask"]) == list(MASK_METRICS)
+    assert list(part["mask"]) == [*MASK_METRICS, "iou_pooled"]
     assert part["depth"] is None
     assert part["mask"]["false_alarm"] is None
     assert "false_alarm" not in part["intervals"]
-    assert set(part["intervals"]) <= set(MASK_METRICS)
+    assert set(part["intervals"]) <= {*MASK_METRICS, "iou_pooled"}
     only_depth = cell_part([FrameSums(aligned=deep(1.1), foreground=deep(2))] * 3, np.arange(3), np.arange(3), 0)
     assert only_depth["mask"] is None
     assert only_depth["depth"]["metric"] is None
@@ -107,3 +107,20 @@ def test_mean_resamples_scenes_from_three_on() -> None:
     assert low == pytest.approx(iou(20))
     assert high == pytest.approx(iou(90))
     assert mean_part(scenes[:2], 0)["intervals"]["iou"] == pytest.approx([(iou(20) + iou(60)) / 2] * 2)
+
+
+def test_pooled_iou_is_of_all_frames_together_but_those_with_little_in_front() -> None:
+    """Of 1000 judged pixels, more than 10 must be foreground."""
+    frames = [frame(20), frame(200, 0, 0), frame(5, 5, 400), frame(0, 0, 30)]  # 30, 200, 10 and 0 in front
+    pooled = (20 + 200) / (35 + 200)
+    cell = cell_part(frames, np.arange(4), np.array([0, 1, 2, -1]), 0)
+    assert cell["mask"]["iou_pooled"] == pytest.approx(pooled)
+    assert cell["mask"]["iou"] == pytest.approx((iou(20) + 1 + iou(5, 5, 400)) / 3)
+    low, high = cell["intervals"]["iou_pooled"]
+    assert low < pooled < high
+    assert scene_part(frames, 0)["mask"]["iou_pooled"] == pytest.approx(pooled)
+    for scenes in ([frames[:1], frames[1:]], [frames[:1], frames[1:2], frames[2:]]):
+        part = mean_part(scenes, 0)
+        assert part["mask"]["iou_pooled"] == pytest.approx(pooled)
+        assert part["intervals"]["iou_pooled"][0] <= pooled <= part["intervals"]["iou_pooled"][1]
+    assert scene_part(frames[2:], 0)["mask"]["iou_pooled"] is None

@@ -64,11 +64,13 @@ class Histograms:
 
     def add(
         self, scene: str, values: Difference, truth: Bool[np.ndarray, "h w"], judged: Bool[np.ndarray, "h w"]
-    ) -> None:
-        """Count a frame of this scene; pixels that are not judged count nowhere."""
+    ) -> Int64[np.ndarray, "2 256"]:
+        """Count a frame of this scene, and return its own counts; pixels that are not judged count nowhere."""
         inside = np.bincount(values[judged & truth], minlength=256)
         outside = np.bincount(values[judged & ~truth], minlength=256)
-        self._counts[scene] = self._counts.get(scene, np.zeros((2, 256), np.int64)) + np.stack([inside, outside])
+        counts = np.stack([inside, outside])
+        self._counts[scene] = self._counts.get(scene, np.zeros((2, 256), np.int64)) + counts
+        return counts
 
     def f1(self) -> Float64[np.ndarray, " 256"]:
         """Mean F1 of the scenes that have a foreground, for each threshold 0..255; zeros if there is none."""
@@ -86,16 +88,28 @@ class Histograms:
         return int(f1.argmax()) if f1.any() else THRESHOLD
 
 
-def subtractor_masks(name: Literal["mog2", "knn"], plate: Pixels, frames: Iterable[Pixels]) -> Iterator[Alpha]:
+def subtractor_masks(
+    name: Literal["mog2", "knn"],
+    plate: Pixels,
+    frames: Iterable[Pixels],
+    times: int = PLATE_TIMES,
+    noise: float = PLATE_NOISE,
+) -> Iterator[Alpha]:
     """The mask of each frame of a sequence, in order, 0 or 1; the same for the same pictures."""
     create = {"mog2": cv2.createBackgroundSubtractorMOG2, "knn": cv2.createBackgroundSubtractorKNN}[name]
     subtractor = create(detectShadows=True)
-    rng = np.random.default_rng(0)
-    for _ in range(PLATE_TIMES):
-        noisy = plate + rng.normal(0, PLATE_NOISE, plate.shape)
-        subtractor.apply(np.clip(noisy + 0.5, 0, 255).astype(np.uint8))
+    for noisy in noisy_plates(plate, times, noise):
+        subtractor.apply(noisy)
     for frame in frames:
         yield (subtractor.apply(frame, learningRate=RATES[name]) == 255).astype(np.float32)
+
+
+def noisy_plates(plate: Pixels, times: int, noise: float) -> Iterator[Pixels]:
+    """The plate with fresh noise, several times, the same at every call. noise: deviation, of 255."""
+    rng = np.random.default_rng(0)
+    for _ in range(times):
+        noisy = plate + rng.normal(0, noise, plate.shape)
+        yield np.clip(noisy + 0.5, 0, 255).astype(np.uint8)
 
 
 def contact_depth(mask: Bool[np.ndarray, "h w"], plate_depth: Depth) -> Depth:

@@ -34,11 +34,11 @@ from cleanplate.inference.predictor import Predictor
 from cleanplate.measures.losses import total
 from cleanplate.network.build import build
 from cleanplate.network.fold import folded
+from cleanplate.network.output import Output
 from cleanplate.pictures.frames import write_atomically
 from cleanplate.pictures.library import open_library
 from cleanplate.scenes.dataset import Batch, LiveScenes
 from cleanplate.settings import LossSettings, OptimizerSettings, PlanSettings
-from cleanplate.training.device import memory_format
 from cleanplate.training.optimizer import make_optimizer
 from cleanplate.types import InputError
 
@@ -260,10 +260,9 @@ def _noise(batch: int, side: int, channels: int = 3) -> torch.Tensor:
 
 def _step(name: str, batch: int, precision: str) -> Callable[[], None]:
     """One step of training as `cleanplate train` takes it, each network in its faster memory order."""
-    layout = memory_format(name, torch.device("cpu"))
-    network = build(name).train().to(memory_format=layout)  # ty: ignore[no-matching-overload]
+    network = build(name).train().to(memory_format=torch.channels_last)  # ty: ignore[no-matching-overload]
     optimizer = make_optimizer(network, OptimizerSettings())
-    picture, single = (_noise(batch, TRAINING_SIDE, c).contiguous(memory_format=layout) for c in (3, 1))
+    picture, single = (_noise(batch, TRAINING_SIDE, c).contiguous(memory_format=torch.channels_last) for c in (3, 1))
     scenes = Batch(plate=picture, frame=picture.flip(0), alpha=single, depth=single * 5 + 1, plate_depth=single * 5 + 1)
     settings = LossSettings()
 
@@ -271,7 +270,7 @@ def _step(name: str, batch: int, precision: str) -> Callable[[], None]:
         optimizer.zero_grad(set_to_none=True)
         with _autocast(precision):
             output = network(scenes.plate, scenes.frame, scenes.plate_depth)
-        loss, _ = total(type(output)(*(part.float() for part in output)), scenes, settings)
+        loss, _ = total(Output(output.mask_logits.float(), output.log_depth.float()), scenes, settings)
         loss.backward()
         optimizer.step()
 

@@ -1,8 +1,9 @@
 """Cells: {seen, unseen plates} x {seen, unseen cutouts}, and the fixed composed scenes on which each is judged.
 
 A picture is seen when it, or its group, trained the model; unseen when neither it nor its group is in the training's
-train or validation part. Pictures that validated chose the checkpoint, so they judge nothing. A group that is no more
-than the file's own name (no pictures.json) ties nothing together: two folders may both hold a 0001.jpg.
+train or validation part. Pictures that validated chose the checkpoint, so they judge nothing; for choosing between
+models they, and they alone, stand in for the unseen ones (part `validation`). A group that is no more than the file's
+own name (no pictures.json) ties nothing together: two folders may both hold a 0001.jpg.
 
 A cell's scenes are a pure function of (pictures, number, size, effects, seed): the whole plate, at most one cutout,
 every plate and cutout equally often, a tenth of them empty for the false alarms, with or without camera effects.
@@ -10,7 +11,7 @@ every plate and cutout equally often, a tenth of them empty for the false alarms
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Int64
 
+from cleanplate.evaluation.captured import Judges
 from cleanplate.pictures.library import Library, Picture
 from cleanplate.pictures.pairs import PairPixels
 from cleanplate.scenes.camera import EffectsName, apply_effects, draw_effects
@@ -53,17 +55,26 @@ class Cell:
         return all(plate.depth_path is None or plate.depth_unit_m is not None for plate in self.plates)
 
 
-def find_cells(meta: Mapping[str, Any], plates: Library, cutouts: Library) -> tuple[Cell, ...]:
-    """The cells that these pictures fill, for the model of this checkpoint metadata; empty ones are absent.
+def find_cells(
+    metas: Sequence[Mapping[str, Any]], plates: Library, cutouts: Library, part: Judges = "test"
+) -> tuple[Cell, ...]:
+    """The cells that these pictures fill, for the models of these checkpoints' metadata; empty ones are absent.
 
+    A picture is seen when any of the models saw it.
     Raises InputError when no plate or no cutout is unseen: seen pictures alone say nothing about new ones.
     """
-    parts = {library.kind: _by_seen(library, meta["pictures"][library.kind]) for library in (plates, cutouts)}
+    parts = {
+        library.kind: _by_seen(library, [meta["pictures"][library.kind] for meta in metas], part)
+        for library in (plates, cutouts)
+    }
     for library in (plates, cutouts):
         if not parts[library.kind]["unseen"]:
+            told = "took part in the model's training, so none can judge it"
             raise InputError(
-                f"{', '.join(map(str, library.folders))}: all {len(library.pictures)} {library.kind} took part in the "
-                f"model's training, so none can judge it; give --{library.kind} a folder with pictures it never saw"
+                f"{', '.join(map(str, library.folders))}: all {len(library.pictures)} {library.kind} "
+                f"{told if part == 'test' else 'are others than those that validated the model'}; "
+                f"give --{library.kind} a folder with pictures "
+                f"{'it never saw' if part == 'test' else 'that validated it, or take --part test'}"
             )
     return tuple(
         Cell(f"{plate}_{cutout}", parts["plates"][plate], parts["cutouts"][cutout])
@@ -79,14 +90,18 @@ def training_pictures(meta: Mapping[str, Any], library: Library) -> tuple[Pictur
     return tuple(picture for picture in library.pictures if picture.sha256 in digests)
 
 
-def _by_seen(library: Library, parts: Mapping[str, Mapping[str, Any]]) -> dict[Seen, tuple[Picture, ...]]:
-    trained, validated = (_marks(parts.get(part, {})) for part in ("train", "validation"))
+def _by_seen(
+    library: Library, known: Sequence[Mapping[str, Mapping[str, Any]]], part: Judges
+) -> dict[Seen, tuple[Picture, ...]]:
+    trained, validated = (
+        set().union(*(_marks(parts.get(name, {})) for parts in known)) for name in ("train", "validation")
+    )
     found: dict[Seen, list[Picture]] = {"seen": [], "unseen": []}
     for picture in library.pictures:
         marks = _marks({picture.name: {"sha256": picture.sha256, "group": picture.group}})
         if marks & trained:
             found["seen"].append(picture)
-        elif not marks & validated:
+        elif bool(marks & validated) == (part == "validation"):
             found["unseen"].append(picture)
     return {seen: tuple(pictures) for seen, pictures in found.items()}
 

@@ -22,11 +22,15 @@ MOST_POINTS = 240
 
 @dataclass(frozen=True)
 class _Axes:
-    """Where points stand in the picture. ticks: of the vertical axis, its ends included; right: end of the other."""
+    """Where points stand in the picture.
+
+    ticks: of the vertical axis, its ends included. right: end of the other. labels: what stands at its 0, 1, 2, ...
+    """
 
     ticks: list[float]
     right: float
     log: bool
+    labels: Sequence[str] | None = None
 
     def place(self, x: float, y: float) -> tuple[float, float]:
         low, high, value = (math.log(v) if self.log else v for v in (self.ticks[0], self.ticks[-1], y))
@@ -39,29 +43,39 @@ class _Axes:
             _, y = self.place(0.0, tick)
             yield f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
             yield f'<text class="tick" x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:.4g}</text>'
-        for tick in _ticks(0.0, self.right):
-            if tick <= self.right:
-                x, _ = self.place(tick, self.ticks[0])
-                yield f'<text class="tick" x="{x:.1f}" y="{HEIGHT - 16}" text-anchor="middle">{short(tick)}</text>'
+        below = [(tick, short(tick)) for tick in _ticks(0.0, self.right) if tick <= self.right]
+        for tick, label in below if self.labels is None else enumerate(self.labels):
+            x, _ = self.place(float(tick), self.ticks[0])
+            # The last label of many would stick out.
+            anchor = "end" if self.labels is not None and tick == self.right else "middle"
+            yield f'<text class="tick" x="{x:.1f}" y="{HEIGHT - 16}" text-anchor="{anchor}">{escape(label)}</text>'
         yield f'<text class="tick" x="{WIDTH - RIGHT}" y="{HEIGHT - 2}" text-anchor="end">{escape(across)}</text>'
 
 
-def line_chart(series: Mapping[str, Points], across: str, log: bool = False) -> str:
+def line_chart(
+    series: Mapping[str, Points],
+    across: str,
+    log: bool = False,
+    labels: Sequence[str] | None = None,
+    heights: tuple[float, float] | None = None,
+) -> str:
     """One chart of named series of (x, y), with its legend; "" when no point is left to draw.
 
-    across: what the horizontal axis counts, from 0. log: logarithmic vertical axis.
+    across: what the horizontal axis counts, from 0. log: logarithmic vertical axis. labels: what stands at x = 0, 1,
+    2, ... in place of numbers. heights: ends of the vertical axis, by default those of the points.
     """
     kept = {name: _thin(_usable(points, log)) for name, points in series.items()}
     kept = {name: points for name, points in kept.items() if points}
     if not kept:
         return ""
     everything = [point for points in kept.values() for point in points]
-    heights = [y for _, y in everything]
-    ticks = _log_ticks(heights) if log else _ticks(min(heights), max(heights))
-    axes = _Axes(ticks, max(1e-9, *(x for x, _ in everything)), log)
+    low, high = heights or (min(y for _, y in everything), max(y for _, y in everything))
+    ticks = _log_ticks((low, high)) if log else _ticks(low, high)
+    right = max(x for x, _ in everything) if labels is None else len(labels) - 1.0
+    axes = _Axes(ticks, max(1e-9, right), log, labels)
     label = escape(f"{', '.join(kept)} by {across}")
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">', *axes.draw(across)]
-    for i, points in enumerate(kept.values()):
+    for i, points in reversed(list(enumerate(kept.values()))):  # the first series lies on top
         line = " ".join("{:.1f},{:.1f}".format(*axes.place(x, y)) for x, y in points)
         parts.append(f'<polyline class="s{i}" points="{line}"/>')
         if len(points) == 1:

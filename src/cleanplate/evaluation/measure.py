@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -17,6 +17,7 @@ from cleanplate.evaluation.baselines import (
     threshold_mask,
 )
 from cleanplate.evaluation.parts import FrameSums
+from cleanplate.measures.edges import EdgeCounts, edge_counts
 from cleanplate.measures.metrics import DepthSums, MaskCounts, aligned, depth_sums, mask_counts
 from cleanplate.pictures.pairs import PairPixels
 from cleanplate.types import MASK_THRESHOLD, Alpha, Depth, DepthKind, Pixels, Prediction
@@ -49,8 +50,9 @@ class Samples(Protocol):
 class Methods:
     """Who answers.
 
-    plate_depth: give the model the plate's depth where known. baselines: let them answer too. mean_depth: the training
-    plates' mean, if they have depth. metric: the truth's depth is in metres.
+    beside: other models, by name, that answer the same. plate_depth: give models the plate's depth where known.
+    baselines: let them answer too. mean_depth: the training plates' mean, if they have depth. metric: the truth's depth
+    is in metres.
     """
 
     model: Model
@@ -58,6 +60,7 @@ class Methods:
     baselines: bool = True
     mean_depth: MeanDepth | None = None
     metric: bool = True
+    beside: Mapping[str, Model] = field(default_factory=dict)
 
     @property
     def kind(self) -> DepthKind:
@@ -71,6 +74,10 @@ class Methods:
         prior = given.plate_depth if self.plate_depth else None
         prediction = self.model.predict(given.plate, given.frame, plate_depth=prior)
         yield "model", prediction.alpha, prediction.depth
+        for name, model in self.beside.items():
+            other = model.predict(given.plate, given.frame, plate_depth=prior)
+            # Depth of another kind cannot be judged by the same rule.
+            yield name, other.alpha, other.depth if model.depth_kind == self.model.depth_kind else None
         if not self.baselines:
             return
         yield "difference", threshold_mask(difference(given.plate, given.frame), THRESHOLD), None
@@ -113,7 +120,8 @@ def frame_sums(given: PairPixels, alpha: Alpha | None, depth: Depth | None, meth
     scaled = aligned(depth, given.depth, methods.kind)
     relative = methods.kind != "metric"
     metric = DepthSums() if relative else depth_sums(depth, given.depth)
-    inside = DepthSums()
+    inside, edges = DepthSums(), EdgeCounts()
     if given.alpha is not None and (given.alpha >= MASK_THRESHOLD).any():
         inside = depth_sums(scaled if relative else depth, given.depth, given.alpha >= MASK_THRESHOLD)
-    return FrameSums(mask, depth_sums(scaled, given.depth), metric, inside)
+        edges = edge_counts(scaled, given.depth, given.alpha, given.judged)
+    return FrameSums(mask, depth_sums(scaled, given.depth), metric, inside, edges)

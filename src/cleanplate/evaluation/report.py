@@ -28,6 +28,7 @@ from PIL import Image as Pillow
 
 from cleanplate.evaluation.chart import line_chart
 from cleanplate.evaluation.scores import cards, cell_tables, score_table, worst_scenes
+from cleanplate.evaluation.stress_chart import WHERE, stress_charts
 from cleanplate.pictures.frames import write_atomically
 from cleanplate.types import InputError
 
@@ -70,6 +71,7 @@ def report(run: Path, out: Path | None = None) -> Path:
             cards(measured, _last(lines, "train")),
             _trained(run, lines),
             _scores(measured),
+            _stress(measured),
             _curves(lines),
             _gallery("Through the training", "stack", panels, pictures, "No panels: the run has not validated yet."),
             _gallery("Predictions", "shots", shots, pictures, "No predictions lie in the run's folder."),
@@ -246,6 +248,21 @@ def _scores(measured: Mapping[str, Mapping[str, Any]]) -> str:
             parts.append(f"<h3>{count} scenes of {escape(where)}</h3>")
             parts.append(score_table(evaluation["mean"], {n: b.get("mean") for n, b in _baselines(evaluation)}))
     return "".join(parts)
+
+
+def _stress(measured: Mapping[str, Mapping[str, Any]]) -> str:
+    """Curves of every evaluation that has some; nothing where none has."""
+    parts = []
+    for name, evaluation in measured.items():
+        for where, curves in evaluation.get("stress", {}).items():
+            told = "" if name in ("evaluation", "pairs") else f", {escape(name)}"
+            charts = (f"<figure><h3>{title}</h3>{chart}</figure>" for title, chart in stress_charts(curves))
+            parts.append(f'<h3>{WHERE[where].capitalize()}{told}</h3><div class="charts">{"".join(charts)}</div>')
+    note = (
+        "Mask F1 when plate and frame fit each other less and less, one damage at a time. Difference: a fixed "
+        "threshold; best difference: the best one of each level."
+    )
+    return f'<h2>Under stress</h2><p class="soft">{note}</p>{"".join(parts)}' if parts else ""
 
 
 def _baselines(evaluation: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

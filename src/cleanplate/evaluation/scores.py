@@ -17,6 +17,7 @@ Part = Mapping[str, Any]
 
 COLUMNS = {
     "mask.iou": ("IoU", True),
+    "mask.iou_pooled": ("IoU, pooled", True),
     "mask.f1": ("F1", True),
     "mask.precision": ("precision", True),
     "mask.recall": ("recall", True),
@@ -26,7 +27,9 @@ COLUMNS = {
     "depth.aligned.delta1": ("depth δ<1.25", True),
     "depth.aligned.abs_rel": ("depth AbsRel", False),
     "depth.metric.delta1": ("metric δ<1.25", True),
+    "depth.foreground.delta1": ("δ<1.25 in front", True),
     "depth.foreground.abs_rel": ("AbsRel in front", False),
+    "depth.edges.f1": ("depth edges F1", True),
 }
 """Path of a score: its heading, and whether more is better."""
 
@@ -38,8 +41,9 @@ CELLS = {
 }
 MOST_WORST = 10
 NOTE = (
-    "Small figures: 95 % intervals. Difference best has the threshold that is best on these very scenes. Plate depth "
-    "is the plate's true depth, which the model is not given unless it was asked for."
+    "Small figures: 95 % intervals. Pooled: all frames together, foregrounds over 1 % of the picture. Difference best "
+    "has the threshold that is best on these very scenes. Plate depth is the plate's true depth, which the model is "
+    "not given unless it was asked for."
 )
 
 
