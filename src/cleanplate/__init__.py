@@ -3,7 +3,7 @@
 From Python, three lines:
 
     import cleanplate
-    model = cleanplate.load("runs/demo")
+    model = cleanplate.load()                               # the packaged model; or load("runs/mine")
     prediction = model.predict("plate.jpg", "frame.jpg")   # .alpha, .mask, .depth
 """
 
@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load(model: str | PathLike[str]) -> Predictor:
-    """Open a trained model: a run's folder, or one `.safetensors` checkpoint. Raises InputError when it is neither."""
+def load(model: str | PathLike[str] = "released", *, care: bool = True) -> Predictor:
+    """Open a trained model: the packaged one, a run's folder, or one `.safetensors` checkpoint. Raises InputError.
+
+    care: bring each frame to its plate before the network looks, where that is sure to help.
+    """
     from cleanplate.inference.predictor import load as open_model
 
-    return open_model(model)
+    return open_model(model, care=care)

@@ -9,6 +9,7 @@ import tyro
 
 from cleanplate import __version__
 from cleanplate.types import InputError
+from cleanplate.verbs.care import Doctor
 from cleanplate.verbs.models import Bench, Compare, Evaluate, Predict, Report, Summary, Train
 from cleanplate.verbs.scenes import Compose, Inspect, Label
 
@@ -23,6 +24,7 @@ Verb = (
     | Annotated[Compare, tyro.conf.subcommand("compare")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Predict, tyro.conf.subcommand("predict")]
+    | Annotated[Doctor, tyro.conf.subcommand("doctor")]
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
 )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from cleanplate.settings import TrainSettings
+from cleanplate.settings import TeacherSettings, TrainSettings
+from cleanplate.types import InputError
 
 Folders = tuple[Path, ...]
 
@@ -26,10 +27,12 @@ class Train:
     """Folders of cutouts; none = the sample pictures."""
     data: str | None = None
     """A stored dataset (the --out of compose) instead of plates and cutouts."""
+    pairs: Folders = ()
+    """Folders of captured pairs (DIR/**/SCENE/plate.png, frames/, masks/, ...) that train too, split by scene."""
     preset: Literal["ours", "original"] = "ours"
     """original: the original project's losses and SGD, in place of --loss and --optimizer (its network: --network)."""
     from_: Annotated[Path | None, tyro.conf.arg(name="from")] = None
-    """Start from the weights of this run or checkpoint."""
+    """Start from the weights of this run or checkpoint; released = the packaged model."""
     fresh: bool = False
     """Delete what the run's folder holds and start anew."""
     strict: bool = False
@@ -52,6 +55,7 @@ class Train:
             self.fresh,
             self.strict,
             self.data,
+            self.pairs,
         )
         if os.environ.get("RANK", "0") == "0":
             print(best)
@@ -100,8 +104,8 @@ class Compare:
 class Evaluate:
     """Measure a trained model on composed scenes it never saw, or on captured pairs, beside classical baselines."""
 
-    model: Path
-    """A run's folder or a checkpoint."""
+    model: Path = Path("released")
+    """A run's folder or a checkpoint; released = the packaged model."""
     pairs: Path | None = None
     """A folder of captured pairs (DIR/**/SCENE/plate.png, frames/, masks/, ...); `sample` = the packaged ones."""
     plates: Folders = ()
@@ -114,14 +118,26 @@ class Evaluate:
     """Composed scenes per cell."""
     size: int = 224
     """Side of the composed scenes, pixels."""
+    care: bool = True
+    """Let plate care align and correct each frame before the model sees it, as `cleanplate predict` does."""
+    part: Literal["test", "validation"] = "test"
+    """validation: judge by what validated the model, and nothing else; to choose without touching the test part."""
     plate_depth: bool = False
     """Give the model the plate's depth where it is known."""
     baselines: bool = True
     """Measure the classical baselines as well."""
+    beside: Path | None = None
+    """Another run or checkpoint, judged on the same scenes in the same table."""
+    stress: bool = False
+    """Measure how scores fall with a shifted plate, another exposure, noise, compression, blur and object size."""
+    stress_chart: Path | None = None
+    """Draw the stress curves into this PNG, SVG or PDF (implies --stress)."""
     json: Path | None = None
     """Write everything here as JSON; - prints it to standard output (and the table to standard error)."""
+    log: Path | None = None
+    """Append the mean scores of --pairs to this file; by default evaluations.jsonl in the run's folder."""
     seed: int = 0
-    """Seed of the scenes, their effects and the intervals."""
+    """Seed of the scenes, their effects, the damages and the intervals."""
 
     def run(self) -> None:
         from cleanplate.evaluation.evaluate import evaluate
@@ -134,11 +150,25 @@ class Evaluate:
             cells=self.cells,
             scenes=self.scenes,
             size=self.size,
+            care=self.care,
+            part=self.part,
             plate_depth=self.plate_depth,
             baselines=self.baselines,
+            beside=self.beside,
+            stress=self.stress,
+            stress_chart=self.stress_chart,
             json=self.json,
+            log=self.log,
             seed=self.seed,
         )
+
+
+@dataclass(frozen=True)
+class PlateTeacher(TeacherSettings):
+    """A teacher that is asked about the plate alone; the other flags say what its answer means."""
+
+    depth: Annotated[str, tyro.conf.arg(name="plate-depth-teacher")] = ""
+    """hf:MODEL_OR_DIR or onnx:FILE: this depth network says the plate's depth, once: plate-depth.png, in --out."""
 
 
 @dataclass(frozen=True)
@@ -147,21 +177,46 @@ class Predict:
 
     inputs: tyro.conf.Positional[Folders]
     """Images, folders of images, videos."""
-    model: Path
-    """A run's folder or a checkpoint."""
     plate: Path
-    """The scene with nothing in front."""
+    """The scene with nothing in front; auto = estimate it from each video or folder of frames."""
+    model: Path = Path("released")
+    """A run's folder or a checkpoint; released = the packaged model."""
     plate_depth: Path | None = None
     """Depth of the plate: uint16 millimetres (PNG, TIFF) or metres (npy)."""
     out: Path = Path("predictions")
     """Folder for what is made."""
     fit: bool = False
     """Resize the plate when its size differs from a frame's."""
+    care: bool = True
+    """Bring each frame to the plate (its place, its exposure) before the model looks, where that is sure to help."""
+    teacher: Annotated[PlateTeacher, tyro.conf.arg(name="")] = field(default_factory=PlateTeacher)
 
     def run(self) -> None:
         from cleanplate.inference.files import predict_files
 
-        predict_files(self.model, self.plate, self.inputs, self.out, self.plate_depth, self.fit)
+        predict_files(self.model, self.plate, self.inputs, self.out, self._plate_depth(), self.fit, self.care)
+
+    def _plate_depth(self) -> Path | None:
+        """The file that was given, or the one that the teacher makes."""
+        if not self.teacher.depth:
+            return self.plate_depth
+        if self.plate_depth is not None:
+            raise InputError(
+                f"--plate-depth {self.plate_depth} and --plate-depth-teacher {self.teacher.depth}: give the plate's "
+                "depth, or a teacher that says it, not both"
+            )
+        if str(self.plate) == "auto":
+            raise InputError(
+                f"--plate auto and --plate-depth-teacher {self.teacher.depth}: the teacher looks at one plate, before "
+                "any frame; give --plate a file, such as the one that `--plate auto` wrote, or leave the teacher out"
+            )
+        from cleanplate.inference.plate_depth import teach_plate_depth
+        from cleanplate.inference.predictor import load
+
+        settings = replace(self.teacher, depth=f"teacher={self.teacher.depth.removeprefix('teacher=')}")
+        written = teach_plate_depth(load(self.model), self.plate, settings, self.out)
+        print(f"the plate's depth is in {written}: give it by --plate-depth from now on")
+        return written
 
 
 @dataclass(frozen=True)
