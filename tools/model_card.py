@@ -78,7 +78,8 @@ texts are in the packaged sample, `cleanplate/pictures/sample/LICENSES/`. Scenes
 
 ## Evaluations
 
-Nothing here trained or chose the model. Where an interval stands, it covers 95 %. *False alarms* is the share of pixels
+Nothing here trained the model or chose its weights; the limits of plate care were set by looking at the rendered pairs.
+Where an interval stands, it covers 95 %. *False alarms* is the share of pixels
 called foreground in frames that show none; depth *in front* is judged inside the true mask, in metres; *best* is the
 fixed threshold that is best on the very data it is judged on. [Evaluation](evaluation.md) defines every score.
 

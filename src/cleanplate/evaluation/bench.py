@@ -259,7 +259,7 @@ def _noise(batch: int, side: int, channels: int = 3) -> torch.Tensor:
 
 
 def _step(name: str, batch: int, precision: str) -> Callable[[], None]:
-    """One step of training as `cleanplate train` takes it, each network in its faster memory order."""
+    """One step of training as `cleanplate train` takes it, channels last in memory."""
     network = build(name).train().to(memory_format=torch.channels_last)  # ty: ignore[no-matching-overload]
     optimizer = make_optimizer(network, OptimizerSettings())
     picture, single = (_noise(batch, TRAINING_SIDE, c).contiguous(memory_format=torch.channels_last) for c in (3, 1))
