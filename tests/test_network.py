@@ -122,7 +122,7 @@ def test_mean_of_the_plate_depth_ignores_unknown_pixels() -> None:
     full = torch.full((1, 1, 64, 64), 3.0)
     sparse = torch.zeros_like(full)
     sparse[..., ::4, ::4] = 3.0
-    of_full, of_sparse = _prior(full, quarter), _prior(sparse, quarter)
+    of_full, of_sparse = _prior(full, quarter, 4), _prior(sparse, quarter, 4)
     torch.testing.assert_close(of_full[:, 0], of_sparse[:, 0])
     torch.testing.assert_close(of_full[:, 1], 16 * of_sparse[:, 1])
 
@@ -156,6 +156,7 @@ def test_depth_jumps_where_the_mask_does(net: PlateNet) -> None:
             layer.weight.zero_()
             layer.bias.zero_()
         net.rough[0].bias.copy_(torch.tensor([0.0, math.log(5.0), math.log(2.0)]))
+        net.standing.vote.bias.copy_(torch.tensor([0.0, 0.0, 99.0]))  # without asking where things stand
         for logit, expected in ((6.0, 2.0), (-6.0, 5.0), (0.0, math.sqrt(10))):
             net.rough[0].bias[0] = logit
             assert net(plate, frame, None).log_depth.exp().mean().item() == pytest.approx(expected, rel=1e-3)

@@ -17,16 +17,14 @@ import json
 import logging
 from importlib import metadata, resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_bytes
-from torch import Tensor, nn
-
-from cleanplate.network.build import build
 from cleanplate.network.fingerprints import unpack
 from cleanplate.pictures.writing import write_atomically
 from cleanplate.types import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 FORMAT = 1
 """Raised when a file of an older release can no longer be read."""
@@ -35,6 +33,9 @@ HEADER = "cleanplate"
 
 RELEASED = "released"
 """The name of the packaged model."""
+
+NAMES = ("best.safetensors", "last.safetensors")
+"""The checkpoints of a run's folder, in the order in which they are preferred."""
 
 log = logging.getLogger("cleanplate")
 
@@ -46,12 +47,16 @@ def version() -> str:
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], meta: dict[str, Any]) -> None:
     """Write tensors and a JSON-able `meta` into one safetensors file, all or nothing."""
+    from safetensors.torch import save as to_bytes
+
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_atomically(path, to_bytes(whole, metadata={HEADER: json.dumps(meta, sort_keys=True)}))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors (on the CPU) and meta of a file of `write_tensors`. Raises InputError when it is none."""
+    from safetensors import SafetensorError, safe_open
+
     if not path.is_file():
         raise InputError(f"{path} is not a file; expected a checkpoint (.safetensors) that cleanplate wrote")
     try:
@@ -78,6 +83,8 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
             f"{path} has checkpoint format {meta.get('format')!r}, this release of cleanplate reads {FORMAT}; "
             f"it was written by version {meta.get('version', 'unknown')}: install that one, or train again"
         )
+    from cleanplate.network.build import build
+
     network = build(str(meta.get("network")))
     try:
         network.load_state_dict(tensors)
@@ -101,7 +108,7 @@ def find(model: Path) -> Path:
         return _find_released()
     if model.is_file():
         return model
-    for name in ("best.safetensors", "last.safetensors"):
+    for name in NAMES:
         if (model / name).is_file():
             return model / name
     what = "a folder without best.safetensors or last.safetensors" if model.is_dir() else "not there"
@@ -114,6 +121,6 @@ def _find_released() -> Path:
     path = released()
     if not path.is_file():
         raise InputError(f"this installation of cleanplate has no released model ({path} is missing); install it again")
-    if any((Path(RELEASED) / name).is_file() for name in ("best.safetensors", "last.safetensors")):
+    if any((Path(RELEASED) / name).is_file() for name in NAMES):
         log.warning("released means the packaged model; the folder here is reached by released/best.safetensors")
     return path

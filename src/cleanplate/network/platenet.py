@@ -17,8 +17,9 @@ resolution, and edges are as sharp as the pictures.
 
 Depth is two layers (Wang and Adelson, Representing moving images with layers, 1994): the plate's, and where the mask
 says so, that of what stands in front. So depth jumps exactly where the mask does, and neither layer has to.
-The plate's depth, where known, enters twice: as features by its own stem, (scaled ln z, share of known pixels), and as
-the plate's layer itself: the network says per pixel how far to trust it.
+What stands in front is as far away as the ground it stands on, which is looked up in the plate's layer (`standing`).
+The plate's depth, where known, enters three times: as features by its own stem, (scaled ln z, share of known pixels);
+as that ground; and as the plate's layer itself: the network says per pixel how far to trust it.
 
 Made for one core of a processor: widths are multiples of 16, the lanes of its vectors; what is added is not copied, as
 what is concatenated would be; almost all weights work at 1/8 resolution or less. Every convolution is followed by batch
@@ -34,35 +35,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cleanplate.network.layers import Residual, conv, places, twice
 from cleanplate.network.output import Output, layered
+from cleanplate.network.standing import Standing
 from cleanplate.types import FAR_M, NEAR_M
 
 STRIDE = 32
 """Pictures are padded to a multiple of this inside, by repeating their border."""
 
+LOG_RANGE = math.log(FAR_M / NEAR_M)
+
 Features = tuple[Tensor, ...]
 """A picture (padded, less its usual mean) and its maps at 1/4, 1/8 and 1/16."""
-
-
-def conv(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Sequential:
-    """Convolution, batch norm, ReLU; same padding."""
-    return nn.Sequential(*_linear(inputs, outputs, size, stride), nn.ReLU(inplace=True))
-
-
-def _linear(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> tuple[nn.Module, nn.Module]:
-    return nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, bias=False), nn.BatchNorm2d(outputs)
-
-
-class Residual(nn.Module):
-    """x plus what two convolutions say of it, by way of fewer channels (He et al., 2016)."""
-
-    def __init__(self, channels: int, inner: int) -> None:
-        super().__init__()
-        self.inner = conv(channels, inner)
-        self.outer = nn.Sequential(*_linear(inner, channels))
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        return F.relu(x + self.outer(self.inner(x)))
 
 
 class Encoder(nn.Module):
@@ -118,7 +102,7 @@ class Context(nn.Module):
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         low = self.down(x)
         whole = self.whole(low.mean(dim=(2, 3)))[:, :, None, None].expand_as(low)
-        return x + _twice(self.mix(torch.cat((low, whole, _places(low)), dim=1)))
+        return x + twice(self.mix(torch.cat((low, whole, places(low)), dim=1)))
 
 
 class PlateNet(nn.Module):
@@ -141,12 +125,13 @@ class PlateNet(nn.Module):
         self.prior = conv(2, prior)
         self.detail = conv(9, fine, stride=2)
         _start_as_difference(self.detail, 3)
-        self.meet = nn.ModuleList(Meeting(w, extra, w) for w, extra in zip(widths, (prior, 0, 0), strict=True))
+        self.meet = nn.ModuleList(Meeting(w, extra, w) for w, extra in zip(widths, (prior, 0, prior), strict=True))
         self.context = Context(widths[2], context)
         self.settle = conv(widths[2], widths[2])
         low, middle, high = widths[::-1]
         self.shrink = nn.ModuleList((conv(low, middle, 1), conv(middle, high, 1), conv(high, fine, 1)))
         self.join = nn.ModuleList((conv(middle, middle), conv(high, high)))
+        self.standing = Standing(middle)
         rough = [nn.Conv2d(width, 3, 1) for width in (low, middle, high)]
         self.rough = nn.ModuleList(rough)
         self.head = nn.Conv2d(fine, 3 * 4, 3, padding=1)
@@ -166,16 +151,19 @@ class PlateNet(nn.Module):
         self, plate: Features, frame: Features, plate_depth: Float[Tensor, "b 1 h w"] | None, size: tuple[int, int]
     ) -> Output:
         """Features of both pictures (and the plate's depth in metres, 0 = unknown) -> Output at `size` (h, w)."""
-        extras = (self.prior(_prior(plate_depth, frame[1])),), (), ()
+        prior = self.prior(_prior(plate_depth, frame[1], 4))
+        extras = (prior,), (), (F.avg_pool2d(prior, 4),)
         fine, middle, coarse = (
             meet(f, p, *extra) for meet, f, p, extra in zip(self.meet, frame[1:], plate[1:], extras, strict=True)
         )
         x = self.settle(self.context(coarse))
         rough = self.rough[0](x)
         for i, skip in enumerate((middle, fine)):
-            x = self.join[i](_twice(self.shrink[i](x)) + skip)
+            x = self.join[i](twice(self.shrink[i](x)) + skip)
             rough = _smoothly_twice(rough) + self.rough[i + 1](x)
-        x = self._detail(plate[0], frame[0]) + _twice(self.shrink[2](x))
+            if i == 0:
+                rough = self._stood(x, rough, plate_depth)
+        x = self._detail(plate[0], frame[0]) + twice(self.shrink[2](x))
         # Splits, not slices: the gradient of a slice is a full map of zeros.
         sharp = _cut(F.pixel_shuffle(self.head(x), 2), size).split(1, dim=1)
         smooth = [_cut(_smoothly_twice(one), size) for one in _smoothly_twice(rough).split(1, dim=1)]
@@ -198,19 +186,26 @@ class PlateNet(nn.Module):
         plates, frames = (tuple(pair[i] for pair in maps) for i in (0, 1))
         return self.decode(plates, frames, plate_depth, (frame.shape[-2], frame.shape[-1]))
 
+    def _stood(self, x: Tensor, rough: Tensor, plate_depth: Tensor | None) -> Tensor:
+        """The rough answers at 1/8, the depth in front looked up in the plate's, as far as that is known."""
+        logits, behind, front = rough.split(1, dim=1)
+        scaled, known = _prior(plate_depth, x, 8).split(1, dim=1)
+        ground = torch.lerp(behind, scaled * LOG_RANGE + math.log(NEAR_M), known)
+        return torch.cat((logits, behind, self.standing(x, logits, ground, front, known).to(rough.dtype)), dim=1)
+
     def _detail(self, plate: Float[Tensor, "p 3 h w"], frame: Float[Tensor, "b 3 h w"]) -> Tensor:
         """Both pictures and their difference as one map at 1/2."""
         return self.detail(torch.cat((frame, plate.expand_as(frame), (frame - plate).abs()), dim=1))
 
 
-def _prior(depth: Tensor | None, like: Tensor) -> Tensor:
-    """The plate's depth as [b, 2, h, w] of a map at 1/4; where nothing is known, both channels are 0."""
+def _prior(depth: Tensor | None, like: Tensor, scale: int) -> Tensor:
+    """The plate's depth as [b, 2, h, w] of a map at 1/scale: scaled ln z, share of known pixels."""
     if depth is None:
-        return like.new_zeros((len(like), 2, *like.shape[-2:]))
+        return like.new_zeros((like.shape[0], 2, *like.shape[-2:]))
     depth = _pad(depth)
     known = (depth > 0).to(depth.dtype)
-    scaled = torch.where(depth > 0, torch.log(depth.clamp(NEAR_M, FAR_M) / NEAR_M) / math.log(FAR_M / NEAR_M), 0)
-    share, mean = F.avg_pool2d(known, 4), F.avg_pool2d(scaled, 4)
+    scaled = torch.where(depth > 0, torch.log(depth.clamp(NEAR_M, FAR_M) / NEAR_M) / LOG_RANGE, 0)
+    share, mean = F.avg_pool2d(known, scale), F.avg_pool2d(scaled, scale)
     return torch.cat((mean / share.clamp(min=1e-3), share), dim=1).to(like.dtype)
 
 
@@ -221,20 +216,8 @@ def _start_as_difference(layer: nn.Sequential, channels: int) -> None:
         weight[:, channels : 2 * channels] = -weight[:, :channels]
 
 
-def _twice(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2, mode="nearest")
-
-
 def _smoothly_twice(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-
-
-def _places(like: Tensor) -> Tensor:
-    """[b, 2, h, w]: where each position of a map lies in the picture, x and y from -1 to 1."""
-    b, _, h, w = like.shape
-    y = (torch.arange(h, device=like.device, dtype=like.dtype) + 0.5) * (2 / h) - 1
-    x = (torch.arange(w, device=like.device, dtype=like.dtype) + 0.5) * (2 / w) - 1
-    return torch.stack((x[None, :].expand(h, w), y[:, None].expand(h, w))).expand(b, 2, h, w)
 
 
 def _pad(x: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cleanplate.network.build import build
+from cleanplate.network.standing import Asking
 from cleanplate.pictures.writing import write_atomically
 
 Shape = tuple[int, ...]
@@ -82,15 +83,23 @@ def _recorder(path: str, rows: list[Row]) -> Any:
         again = any(row.name == path for row in rows)  # a shared layer: its second run adds no parameters
         count = 0 if again else sum(p.numel() for p in module.parameters())
         row = Row(
-            path, _kind(module), tuple(inputs[0].shape[1:]), tuple(output.shape[1:]), count, _flops(module, output)
+            path,
+            _kind(module),
+            tuple(inputs[0].shape[1:]),
+            tuple(output.shape[1:]),
+            count,
+            _flops(module, inputs, output),
         )
         rows.append(row)
 
     return record
 
 
-def _flops(module: nn.Module, output: Tensor) -> int:
+def _flops(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> int:
     """2 x weights x positions: every weight of a convolution is used once per output position."""
+    if isinstance(module, Asking):
+        values, query = inputs[:2]
+        return 2 * query.numel() * query.shape[-1] + 2 * values.numel() * values.shape[1]
     if isinstance(module, nn.Conv2d):
         return 2 * module.weight.numel() * output.shape[0] * output.shape[-2] * output.shape[-1]
     return 2 * module.weight.numel() * output.shape[0] if isinstance(module, nn.Linear) else 0

@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 from cleanplate.pictures.library import DEFAULT_FOCAL
 from cleanplate.pictures.pairs import Pair, read_pair
 from cleanplate.scenes.camera import EffectsName
-from cleanplate.scenes.dataset import LiveScenes, Sample, learnable, taken
+from cleanplate.scenes.dataset import LiveScenes, Sample, taken
 from cleanplate.scenes.order import Place, SampleOrder
 from cleanplate.scenes.placement import View, draw_view
 from cleanplate.scenes.recipe import Recipe
@@ -85,8 +85,7 @@ class CapturedPairs(Dataset):
         epoch, number, *sides = index
         key = self.seed, epoch, number
         scene = self.scene(key, sides[0] if sides else self.size)
-        sample = taken(scene, self.effects, key, self.greyscale, self.prior_share, without=self.without)
-        return learnable(sample, self.size)
+        return taken(scene, self.effects, key, self.greyscale, self.prior_share, without=self.without)
 
     def scene(self, key: tuple[int, int, int], side: int) -> Scene:
         """What (seed, epoch, number) shows of pair `number` before any camera effect, side x side pixels."""

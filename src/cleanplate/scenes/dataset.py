@@ -75,8 +75,7 @@ class LiveScenes(Dataset):
         key = self.plan.seed, epoch, number
         height, width = sides * 2 or (self.height, self.width)
         scene = compose(recipe(self.plan, number, self.stock), self.stock, height, width)
-        sample = taken(scene, self.effects, key, self.greyscale, self.prior_share, without=self.without)
-        return learnable(sample, self.height)
+        return taken(scene, self.effects, key, self.greyscale, self.prior_share, without=self.without)
 
     def order(self, batch: int, seed: int, start_step: int = 0, rank: int = 0, world: int = 1) -> SampleOrder:
         """The order in which training asks for these scenes."""
@@ -110,15 +109,6 @@ def taken(
         "depth": truth.depth[None],
         "plate_depth": prior[None],
     }
-
-
-def learnable(sample: Sample, height: int) -> Sample:
-    """The sample, its true depth unknown unless it is `height` pixels high: far is told from near by size in pixels,
-
-    which a network can know at one scale only (predictions look for depth at that one)."""
-    if sample["depth"].shape[1] == height:
-        return sample
-    return sample | {"depth": np.zeros_like(sample["depth"])}
 
 
 def _planes(pixels: Pixels, greyscale: bool) -> UInt8[np.ndarray, "3 h w"]:

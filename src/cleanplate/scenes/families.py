@@ -60,10 +60,10 @@ def _misalignment(rng: Draw, force: float) -> Parts:
 
 
 def _shadows(rng: Draw, force: float) -> Parts:
-    """Cast by what stands in the picture, a third of them strong; some by what stands beside it."""
+    """Cast by what stands in the picture, three in ten strong; some by what stands beside it."""
     parts: Parts = {}
     if chance(rng, 0.9):
-        strong = chance(rng, 0.38)
+        strong = chance(rng, 0.3)
         low = chance(rng, 0.2)
         lights = tuple(
             Light(

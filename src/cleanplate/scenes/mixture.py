@@ -28,7 +28,7 @@ UNTOUCHED = 0.04
 SHARES: dict[EffectKind, float] = {
     "photometric": 0.95,
     "misalignment": 0.5,
-    "shadows": 0.72,
+    "shadows": 0.45,
     "contact": 0.6,
     "bounce": 0.18,
     "light": 0.4,

@@ -33,10 +33,8 @@ class Elder:
         """The same, on a device."""
         return replace(self, network=self.network.to(device))
 
-    def label(self, batch: Batch, size: int) -> Batch:
-        """The batch with the elder's depth as truth; unchanged where its side is not `size`, which learns depth."""
-        if batch.frame.shape[-1] != size:
-            return batch
+    def label(self, batch: Batch) -> Batch:
+        """The batch with the elder's depth as truth."""
         with torch.inference_mode():
             log_depth = self.network(batch.plate, batch.frame, None).log_depth
         return replace(batch, depth=log_depth.float().exp().clone())

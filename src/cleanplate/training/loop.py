@@ -177,7 +177,7 @@ class Training:
         """From this step on, without end."""
         for batch in loader(self.scenes, self.order, self.settings.workers):
             moved = to_float(batch, self.accelerator.device)
-            yield moved if self.teacher is None else self.teacher.label(moved, self.settings.size)
+            yield moved if self.teacher is None else self.teacher.label(moved)
 
     def _step(self, batch: Batch, bar: TrainingProgress) -> None:
         settings, progress = self.settings, self.progress

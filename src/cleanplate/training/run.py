@@ -134,7 +134,7 @@ def check(settings: TrainSettings) -> None:
     if s.sizes and (s.size not in s.sizes or min(s.sizes) <= 0):
         sizes = " ".join(map(str, s.sizes))
         raise InputError(
-            f"--sizes {sizes} must be above 0 and hold --size {s.size}, at which depth is learned; add it, or choose "
+            f"--sizes {sizes} must be above 0 and hold --size {s.size}, at which is validated; add it, or choose "
             "another --size"
         )
     if not 0 <= s.pairs_share < 1:

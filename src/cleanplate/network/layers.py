@@ -1,0 +1,43 @@
+"""Layers that the parts of PlateNet are made of."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def conv(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Sequential:
+    """Convolution, batch norm, ReLU; same padding."""
+    return nn.Sequential(*linear(inputs, outputs, size, stride), nn.ReLU(inplace=True))
+
+
+def linear(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> tuple[nn.Module, nn.Module]:
+    """Convolution and batch norm, same padding: what a ReLU follows later."""
+    return nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, bias=False), nn.BatchNorm2d(outputs)
+
+
+class Residual(nn.Module):
+    """x plus what two convolutions say of it, by way of fewer channels (He et al., 2016)."""
+
+    def __init__(self, channels: int, inner: int) -> None:
+        super().__init__()
+        self.inner = conv(channels, inner)
+        self.outer = nn.Sequential(*linear(inner, channels))
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        return F.relu(x + self.outer(self.inner(x)))
+
+
+def twice(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c _ _"]:
+    """Every position as 2 x 2."""
+    return F.interpolate(x, scale_factor=2, mode="nearest")
+
+
+def places(like: Float[Tensor, "b _ h w"]) -> Float[Tensor, "b 2 h w"]:
+    """Where each position of a map lies in the picture, x and y from -1 to 1."""
+    b, _, h, w = like.shape
+    y = (torch.arange(h, device=like.device, dtype=like.dtype) + 0.5) * (2 / h) - 1
+    x = (torch.arange(w, device=like.device, dtype=like.dtype) + 0.5) * (2 / w) - 1
+    return torch.stack((x[None, :].expand(h, w), y[:, None].expand(h, w))).expand(b, 2, h, w)
