@@ -14,7 +14,7 @@ import cleanplate
 from cleanplate.cli import main
 from cleanplate.inference.files import predict_files
 from cleanplate.inference.plates import AUTO
-from cleanplate.inference.predictor import Predictor
+from cleanplate.inference.predictor import of_network
 from cleanplate.network import checkpoint
 from cleanplate.network.build import build
 from cleanplate.network.output import Output
@@ -55,7 +55,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("plate", "gain"), [((4, 0), 1.0), ((0, 0), 0.7), ((0, 0), 1.4), ((-2.5, 3), 0.8)], ids=str
 )  # fmt: skip
 def test_a_moved_or_badly_exposed_frame_loses_almost_nothing(plate: tuple[float, float], gain: float) -> None:
-    with_care, without = (Predictor(Difference(), META, device="cpu", care=care) for care in (True, False))
+    with_care, without = (of_network(Difference(), META, "cpu", care=care) for care in (True, False))
     good = f1(without.predict(PLATE, FRAME).mask)
     moved = warped(PLATE, *plate)
     frame = np.clip(FRAME * gain + 0.5, 0, 255).astype(np.uint8)
@@ -69,12 +69,12 @@ def test_a_moved_or_badly_exposed_frame_loses_almost_nothing(plate: tuple[float,
 
 
 def test_a_frame_that_fits_gets_the_same_answer_with_and_without_care() -> None:
-    answers = [Predictor(Difference(), META, device="cpu", care=care).predict(PLATE, FRAME) for care in (True, False)]
+    answers = [of_network(Difference(), META, "cpu", care=care).predict(PLATE, FRAME) for care in (True, False)]
     np.testing.assert_array_equal(answers[0].alpha, answers[1].alpha)
 
 
 def test_care_takes_floats_and_plates_of_another_size() -> None:
-    model = Predictor(Difference(), META, device="cpu")
+    model = of_network(Difference(), META, "cpu")
     floats = (np.ascontiguousarray((FRAME * 0.7).transpose(2, 0, 1)) / 255).astype(np.float32)
     assert f1(model.predict(PLATE, floats).mask) > 0.9
     large = np.repeat(np.repeat(PLATE, 2, 0), 2, 1)
@@ -82,7 +82,7 @@ def test_care_takes_floats_and_plates_of_another_size() -> None:
 
 
 def test_a_given_correction_is_used() -> None:
-    model = Predictor(Difference(), META, device="cpu", care=False)
+    model = of_network(Difference(), META, "cpu", care=False)
     moved = warped(PLATE, 5, 0)
     correction = model.correct(moved, FRAME)
     assert correction.alignment.shift_px[0] == pytest.approx(5, abs=0.3)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import cleanplate
 from cleanplate.cli import main
 from cleanplate.inference.plate_depth import aligned, teach_plate_depth
-from cleanplate.inference.predictor import Predictor, read_plate_depth
+from cleanplate.inference.predictor import of_network, read_plate_depth
 from cleanplate.network import checkpoint
 from cleanplate.network.build import build
 from cleanplate.network.output import Output
@@ -73,7 +73,7 @@ def test_what_no_fit_can_mend() -> None:
 def test_a_teacher_of_metres_is_taken_at_its_word(plate: Path, tmp_path: Path) -> None:
     teacher = write_decoder(tmp_path / "metres.onnx")
     settings = TeacherSettings(f"teacher=onnx:{teacher}", "depth", "m", teacher_range=255)
-    path = teach_plate_depth(Predictor(Knowing(2.0), META), plate, settings, tmp_path / "out")
+    path = teach_plate_depth(of_network(Knowing(2.0), META), plate, settings, tmp_path / "out")
     assert path == tmp_path / "out" / "plate-depth.png"
     np.testing.assert_allclose(read_plate_depth(path), truth(plate), atol=0.003)
 
@@ -82,7 +82,7 @@ def test_a_teacher_of_metres_is_taken_at_its_word(plate: Path, tmp_path: Path) -
 def test_other_teachers_are_fitted_to_the_models_own_answer(plate: Path, tmp_path: Path, kind: str) -> None:
     teacher = write_onnx(tmp_path / "one.onnx", offset=1e-3, factor=1 / (20 * CODE), inverse=True)
     settings = TeacherSettings(f"teacher=onnx:{teacher}", **DISPARITY)
-    path = teach_plate_depth(Predictor(Knowing(2.0), {**META, "depth": kind}), plate, settings, tmp_path)
+    path = teach_plate_depth(of_network(Knowing(2.0), {**META, "depth": kind}), plate, settings, tmp_path)
     assert path.suffix == (".png" if kind == "metric" else ".npy")
     np.testing.assert_allclose(read_plate_depth(path, kind), 2 * truth(plate), rtol=0.01)
 
@@ -91,9 +91,9 @@ def test_a_declaration_that_is_upside_down_is_told(plate: Path, tmp_path: Path) 
     teacher = write_decoder(tmp_path / "metres.onnx")
     settings = TeacherSettings(f"teacher=onnx:{teacher}", **DISPARITY)
     with pytest.raises(InputError, match="is its output depth"):
-        teach_plate_depth(Predictor(Knowing(), META), plate, settings, tmp_path)
+        teach_plate_depth(of_network(Knowing(), META), plate, settings, tmp_path)
     with pytest.raises(InputError, match="predicts no depth"):
-        teach_plate_depth(Predictor(Knowing(), {**META, "depth": "none"}), plate, settings, tmp_path)
+        teach_plate_depth(of_network(Knowing(), {**META, "depth": "none"}), plate, settings, tmp_path)
     assert not list(tmp_path.glob("plate-depth*"))
 
 

@@ -12,7 +12,7 @@ from PIL import Image as Pillow
 from safetensors.torch import load_file, save_file
 
 import cleanplate
-from cleanplate.inference.predictor import Predictor, read_plate_depth
+from cleanplate.inference.predictor import Predictor, of_network, read_plate_depth
 from cleanplate.network import checkpoint
 from cleanplate.network.build import build
 from cleanplate.network.output import Output
@@ -42,7 +42,7 @@ def lively(name: str = "platenet") -> torch.nn.Module:
 
 @pytest.fixture(scope="module")
 def model() -> Predictor:
-    return Predictor(lively(), META, device="cpu")
+    return of_network(lively(), META, "cpu")
 
 
 @pytest.fixture
@@ -89,21 +89,21 @@ def test_every_kind_of_source_gives_the_same_answer(model: Predictor, tmp_path: 
 
 def test_kept_features_answer_as_fresh_ones(model: Predictor) -> None:
     plate, other, frame = pixels(48, 64), pixels(48, 64, 2), pixels(48, 64, 1)
-    fresh = Predictor(lively(), META, device="cpu").predict(plate, frame)
+    fresh = of_network(lively(), META, "cpu").predict(plate, frame)
     model.predict(plate, other)
     kept = model.predict(plate.copy(), frame)
     np.testing.assert_array_equal(kept.alpha, fresh.alpha)
-    whole = model.network(*(torch.from_numpy(to_image(p))[None] for p in (plate, frame)), None)
+    whole = model.runtime.network(*(torch.from_numpy(to_image(p))[None] for p in (plate, frame)), None)
     np.testing.assert_allclose(fresh.alpha, torch.sigmoid(whole.mask_logits)[0, 0].detach(), atol=1e-5)
     np.testing.assert_allclose(fresh.depth, whole.log_depth[0, 0].detach().exp(), rtol=1e-4)
     assert np.abs(model.predict(other, frame).alpha - fresh.alpha).max() > 1e-4
 
 
 def test_a_plate_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = Predictor(lively(), META, device="cpu")
+    model = of_network(lively(), META, "cpu")
     seen = []
-    encode = model.network.encode
-    monkeypatch.setattr(model.network, "encode", lambda picture: seen.append(picture) or encode(picture))
+    encode = model.runtime.network.encode
+    monkeypatch.setattr(model.runtime.network, "encode", lambda picture: seen.append(picture) or encode(picture))
     plate = pixels(32, 32)
     for i in range(3):
         model.predict(plate, pixels(32, 32, i))
@@ -127,7 +127,7 @@ class Sized(torch.nn.Module):
 def test_depth_is_judged_at_the_scale_of_the_training() -> None:
     """A 4:3 picture with more pixels than the training's 100 x 100 is looked at with as many, for its depth alone."""
     trained = META | {"config": {"settings": {"size": 100}}}
-    model = Predictor(Sized(), trained, device="cpu")
+    model = of_network(Sized(), trained, "cpu")
     large, small = pixels(240, 320), pixels(60, 80)
     assert model.predict(large, large).depth == pytest.approx(87, rel=1e-4), "87 x 115 is 100 x 100 in 4:3"
     assert model.predict(small, small).depth == pytest.approx(60, rel=1e-4), "never enlarged"
@@ -145,7 +145,7 @@ def test_depth_is_judged_at_the_scale_of_the_training() -> None:
 
 
 def test_large_pictures_are_averaged_down_and_come_back_in_place() -> None:
-    model = Predictor(Difference(), META, working_side=100, device="cpu")
+    model = of_network(Difference(), META, "cpu", working_side=100)
     plate = pixels(300, 400)
     frame = plate.copy()
     frame[80:200, 120:280] = 255 - frame[80:200, 120:280] // 2
@@ -160,8 +160,8 @@ def test_sizes_that_differ(model: Predictor) -> None:
         model.predict(pixels(48, 64), pixels(30, 50))
     prediction = model.predict(pixels(48, 64), pixels(30, 50), np.full((48, 64), 3, np.float32), fit=True)
     assert prediction.alpha.shape == (30, 50)
-    scene = np.array(Pillow.fromarray(pixels(60, 80)).resize((40, 30), Pillow.Resampling.BILINEAR))
-    stretched = Predictor(Difference(), META, device="cpu").predict(pixels(60, 80), scene, fit=True)
+    scene = np.array(Pillow.fromarray(pixels(60, 80)).resize((40, 30), Pillow.Resampling.BOX))
+    stretched = of_network(Difference(), META, "cpu").predict(pixels(60, 80), scene, fit=True)
     assert stretched.mask.mean() < 0.02  # the same scene at half the size: nothing stands in front
 
 
@@ -169,7 +169,7 @@ def test_the_plates_depth_reaches_the_network(model: Predictor, tmp_path: Path) 
     plate = pixels(24, 40)
     metres = np.linspace(1, 5, 24 * 40, dtype=np.float32).reshape(24, 40).round(3)
     Pillow.fromarray((metres * 1000).round().astype(np.uint16)).save(tmp_path / "depth.png")
-    echo = Predictor(Difference(), META, device="cpu")
+    echo = of_network(Difference(), META, "cpu")
     for given in (metres, tmp_path / "depth.png", str(tmp_path / "depth.png")):
         np.testing.assert_allclose(echo.predict(plate, plate, given).depth, metres, rtol=1e-4)
     assert np.abs(model.predict(plate, plate, metres).alpha - model.predict(plate, plate).alpha).max() > 1e-5
@@ -193,7 +193,7 @@ def test_depth_is_read_in_the_unit_that_the_folder_states(tmp_path: Path) -> Non
 
 
 def test_a_mask_model_predicts_no_depth() -> None:
-    model = Predictor(lively("original-small"), {**META, "depth": "none"}, device="cpu")
+    model = of_network(lively("original-small"), {**META, "depth": "none"}, "cpu")
     assert model.depth_kind == "none"
     assert model.predict(pixels(16, 16), pixels(16, 16, 1)).depth is None
 
@@ -201,8 +201,8 @@ def test_a_mask_model_predicts_no_depth() -> None:
 def test_greyscale_models_see_grey() -> None:
     frame = pixels(32, 32, 1)
     grey = np.array(Pillow.fromarray(frame).convert("L"))[:, :, None].repeat(3, axis=2)
-    model = Predictor(lively(), {**META, "config": {"settings": {"greyscale": True}}}, device="cpu")
-    coloured = Predictor(lively(), META, device="cpu")
+    model = of_network(lively(), {**META, "config": {"settings": {"greyscale": True}}}, "cpu")
+    coloured = of_network(lively(), META, "cpu")
     answer = model.predict(pixels(32, 32), frame).alpha
     np.testing.assert_allclose(answer, model.predict(pixels(32, 32), grey).alpha, atol=4e-3)
     assert np.abs(answer - coloured.predict(pixels(32, 32), frame).alpha).max() > 1e-2
@@ -269,6 +269,6 @@ def test_a_checkpoint_of_another_format_names_both(tmp_path: Path, monkeypatch: 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_the_gpu_answers_as_the_processor(model: Predictor) -> None:
-    gpu = Predictor(lively(), META, device="cuda")
+    gpu = of_network(lively(), META, "cuda")
     plate, frame = pixels(64, 64), pixels(64, 64, 1)
     np.testing.assert_allclose(gpu.predict(plate, frame).alpha, model.predict(plate, frame).alpha, atol=2e-2)

@@ -65,7 +65,7 @@ def test_the_packaged_model_is_the_one_of_its_card() -> None:
 
 
 def test_a_release_answers_as_its_run(tool: Any, run: Path, tmp_path: Path) -> None:
-    card = tool("release").release(run, tmp_path / "out")
+    card = tool("release").release(run, tmp_path / "out", graphs=False)
     path = tmp_path / "out" / "model.safetensors"
     assert sorted(p.name for p in path.parent.iterdir()) == ["ATTRIBUTION.csv", "card.json", path.name]
     assert hashlib.sha256(path.read_bytes()).hexdigest() == card["sha256"]
@@ -83,7 +83,7 @@ def test_a_release_answers_as_its_run(tool: Any, run: Path, tmp_path: Path) -> N
 
 
 def test_a_release_tells_of_no_folder_and_no_name(tool: Any, run: Path, tmp_path: Path) -> None:
-    tool("release").release(run, tmp_path / "out")
+    tool("release").release(run, tmp_path / "out", graphs=False)
     header = (tmp_path / "out" / "model.safetensors").read_bytes()[:100_000]
     told = header + (tmp_path / "out" / "card.json").read_bytes()
     for word in (str(tmp_path), "plate0", "cutout0"):
@@ -96,7 +96,7 @@ def test_only_pictures_that_may_train_are_released(tool: Any, run: Path, tmp_pat
     meta["config"]["plates"] = ["/data/people/plates"]
     checkpoint.write_tensors(run / "best.safetensors", tensors, meta)
     with pytest.raises(InputError, match="/data/people/plates: not known"):
-        tool("release").release(run, tmp_path / "out")
+        tool("release").release(run, tmp_path / "out", graphs=False)
     assert not (tmp_path / "out").exists()
 
 
@@ -107,7 +107,7 @@ def test_pictures_of_the_run_that_came_before_are_released_too(tool: Any, run: P
     meta["config"]["from"] = str(tmp_path / "first.safetensors")
     checkpoint.write_tensors(run / "best.safetensors", tensors, meta)
     with pytest.raises(InputError, match="people"):
-        tool("release").release(run, tmp_path / "out")
+        tool("release").release(run, tmp_path / "out", graphs=False)
 
 
 def test_weights_beyond_half_precision_are_told(tool: Any) -> None:
@@ -124,7 +124,7 @@ def test_weights_beyond_half_precision_are_told(tool: Any) -> None:
 
 def test_the_card_shows_what_was_measured(tool: Any, run: Path, tmp_path: Path, monkeypatch) -> None:
     card = tool("model_card")
-    tool("release").release(run, tmp_path / "out")
+    tool("release").release(run, tmp_path / "out", graphs=False)
     monkeypatch.setattr(checkpoint, "released", lambda: tmp_path / "out" / "model.safetensors")
     mask = {"iou": 0.5, "f1": 0.6, "false_alarm": 0.001, "boundary_f": None}
     part = {"mask": mask, "depth": None, "intervals": {"iou": [0.4, 0.6]}}

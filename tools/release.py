@@ -2,6 +2,9 @@
 
     python tools/release.py RUN [--out src/cleanplate/released]
 
+Beside it go plate.onnx and frame.onnx, which is what predicting without torch uses: exported (and proved) from the very
+weights that are released, as `cleanplate export` does it.
+
 Large kernels are stored in half precision. Small ones (the first and last layers, which all of the answer passes) and
 vectors (batch norm's scales and statistics, whose range is wide) stay as they are: they are a thirtieth of the weights
 and cause most of the error. A number too large for half precision, or an answer that moves by more than
@@ -32,6 +35,7 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from cleanplate.inference.export import Precision, export
 from cleanplate.inference.predictor import load
 from cleanplate.network import checkpoint
 from cleanplate.network.fingerprints import KNOWN_PARTS, pack
@@ -46,6 +50,8 @@ MOST_ALPHA = 2e-3
 MOST_BYTES = 4_000_000
 HALVED = 4000
 """Kernels of more numbers than this are stored in half precision."""
+PRECISION: Precision = "fp16"
+"""Of the graphs: half the bytes to ship and to load in a browser, and no mask that anyone could tell from fp32's."""
 COMPARED = 8
 """Pairs of the sample on which half and full precision are compared."""
 
@@ -84,10 +90,10 @@ SOURCES = {
 """By the folder that they lie in."""
 
 
-def release(run: Path, out: Path = OUT) -> dict[str, Any]:
+def release(run: Path, out: Path = OUT, graphs: bool = True) -> dict[str, Any]:
     """Write model.safetensors and card.json into `out` and return the card. Raises InputError; `out` is then as it was.
 
-    run: a run's folder (its best checkpoint), or a checkpoint.
+    run: a run's folder (its best checkpoint), or a checkpoint. graphs: whether plate.onnx and frame.onnx are made too.
     """
     source = checkpoint.find(run)
     tensors, meta = checkpoint.read_tensors(source)
@@ -105,6 +111,7 @@ def release(run: Path, out: Path = OUT) -> dict[str, Any]:
             raise InputError(
                 f"{source}: in half precision alpha moves by up to {agreement['alpha']:.2g}, more than {MOST_ALPHA}"
             )
+        exported = export(trial, out, precision=PRECISION, part="video") if graphs else None
         trial.replace(out / "model.safetensors")
     finally:
         trial.unlink(missing_ok=True)
@@ -116,6 +123,7 @@ def release(run: Path, out: Path = OUT) -> dict[str, Any]:
             "rounding": rounding,
             "largest_change": agreement,
         },
+        "graphs": exported,
         **facts(meta),
         "data": data,
         "licence": "Apache-2.0, as the package; the pictures' licences are with the data",
@@ -262,6 +270,9 @@ def main() -> None:
     card = release(given.run, given.out)
     change, rounding = card["precision"]["largest_change"], card["precision"]["rounding"]
     print(f"{given.out}: {card['bytes']:,} bytes, sha256 {card['sha256'][:16]}")
+    if card["graphs"] is not None:
+        graphs = {name: file["bytes"] for name, file in card["graphs"]["files"].items()}
+        print(f"{PRECISION}: " + ", ".join(f"{name} {size:,} bytes" for name, size in graphs.items()))
     print(f"half precision: alpha moves by at most {change['alpha']:.2g}, ln depth by {change['ln_depth']:.2g}")
     print(
         f"kernels change by at most {rounding['relative']:.2g} of their norm; {rounding['lost']:.2g} of them became 0"

@@ -9,7 +9,7 @@ From Python, three lines:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -19,11 +19,17 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load(model: str | PathLike[str] = "released", *, care: bool = True) -> Predictor:
-    """Open a trained model: the packaged one, a run's folder, or one `.safetensors` checkpoint. Raises InputError.
+def load(
+    model: str | PathLike[str] = "released",
+    *,
+    care: bool = True,
+    runtime: Literal["auto", "onnx", "openvino", "torch"] = "auto",
+) -> Predictor:
+    """Open a trained model: the packaged one, a run's folder, a checkpoint, or exported graphs. Raises InputError.
 
     care: bring each frame to its plate before the network looks, where that is sure to help.
+    runtime: who calculates; auto: ONNX Runtime for exported graphs and the packaged model, torch for the others.
     """
     from cleanplate.inference.predictor import load as open_model
 
-    return open_model(model, care=care)
+    return open_model(model, care=care, runtime=runtime)

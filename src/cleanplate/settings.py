@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 EffectKind = Literal[
@@ -124,7 +125,7 @@ class TrainSettings:
     size: int = 128
     """Side of the square scenes, pixels."""
     sizes: tuple[int, ...] = ()
-    """Sides that steps take in turn, --size among them (a side named twice comes twice); depth is learned at --size."""
+    """Sides that steps take in turn, --size among them (a side named twice comes twice)."""
     pairs_share: float = 0.2
     """With --pairs, the share of samples that are captured pairs."""
     greyscale: bool = False
@@ -227,3 +228,25 @@ class TeacherSettings:
     """Pictures per call."""
     teacher_device: str = "auto"
     """cpu, cuda, cuda:1 ...; auto: the GPU where there is one."""
+
+
+VideoKind = Literal["overlay", "mask", "cutout", "prores", "composite", "depth"]
+
+
+@dataclass(frozen=True)
+class VideoSettings:
+    """What is made of videos and of a live source."""
+
+    video: tuple[VideoKind, ...] = ("overlay", "mask")
+    """overlay, mask, composite: H.264; cutout: VP9 with alpha; prores: ProRes 4444 with alpha; depth: colours, and
+    uint16 without loss."""
+    background: Path | None = None
+    """The picture behind what stands in front, for --video composite; it is made to cover the frame."""
+    smooth: bool = True
+    """Steady the answers to a video's frames where the picture stands still."""
+    live: str | None = None
+    """A camera (/dev/video0) or a stream (rtsp://, http://, udp://, tcp://, rtmp://), in place of files."""
+    seconds: float | None = None
+    """Stop the live source after so long; by default at Ctrl-C, or where the stream ends."""
+    learn: float = 5.0
+    """With --live and --plate auto: seconds during which the plate is learned first."""

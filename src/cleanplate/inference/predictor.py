@@ -1,97 +1,123 @@
 """A predictor: a trained network that takes pictures of any kind and size, and answers at the frame's own size.
 
 Contract: `predict(plate, frame)` gives alpha 0..1 and depth (metres where the training depth was metric) at exactly
-the frame's size. The network works at the frame's size up to `working_side` pixels on the longer side; larger pictures
-are box-averaged down to that (aspect kept), and what comes out is interpolated back: alpha and ln z bilinearly, so that
-depth between two pixels is their geometric mean, as it was trained. A plate's depth is picked, not averaged, on the way
-down: between near and far lies a distance at which nothing stands. Pictures with more pixels than the training scenes
-had are looked at a second time at that size, for the depth (see `_depth_size`).
+the frame's size. It has two halves, which may run in different threads (a finish beside the next look):
+
+    look    the network's answer at the working size: the frame's own, up to `working_side` pixels on the longer side;
+            larger pictures are box-averaged down to that (aspect kept)
+    finish  the answer at the frame's size: alpha follows the frame's own edges (inference/upsample.py), both layers
+            of ln z are enlarged and joined by that alpha, so that depth jumps where the mask does
+
+A plate's depth is picked, not averaged, on the way down: between near and far lies a distance at which nothing stands.
+Pictures with many more pixels than the training scenes had are looked at a second time, smaller, for their depth (see
+`_depth_size`). Everything is numpy and OpenCV around a runtime (inference/runtimes.py); torch is one of them.
 
 With `care`, which is the default, a frame whose camera has moved a little, or whose exposure differs, is brought to the
 plate first (`cleanplate.care`), and the answer is brought back to the frame's own pixels.
 
-The plate's features do not depend on the frame. A network that has `encode` and `decode` (ours) therefore looks at a
+The plate's features do not depend on the frame. A network that can encode a picture alone (ours) therefore looks at a
 plate once; the next frames of the same plate cost one encoding instead of two.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import cv2
 import numpy as np
-import torch
-import torch.nn.functional as F
-from jaxtyping import Float
-from torch import Tensor, nn
+from jaxtyping import UInt8
 
 from cleanplate.care.correct import Care, Correction
-from cleanplate.inference.sources import Source, eight_bits, pair, size_of, words
-from cleanplate.network import checkpoint
-from cleanplate.network.fold import folded
-from cleanplate.network.output import Output, layered
-from cleanplate.pictures.frames import read_depth
-from cleanplate.pictures.side_data import read_folder
-from cleanplate.types import Depth, InputError, Prediction
+from cleanplate.inference.opening import open_model
+from cleanplate.inference.runtimes import Answer, Runtime, RuntimeName, layered
+from cleanplate.inference.sources import DepthSource, Source, metres, pair, picked, read_plate_depth, stretched
+from cleanplate.inference.upsample import enlarge_alpha, enlarge_smooth
+from cleanplate.types import InputError, Pixels, Prediction
 
-DepthSource = np.ndarray | PathLike[str] | str
-"""A depth map: float metres [h, w], 0 = unknown, or the path of a file of it."""
+__all__ = ["DepthSource", "Look", "Predictor", "Source", "load", "read_plate_depth"]
 
 SIZES_KEPT = 4
-"""A plate's features are kept for so many sizes: one for the mask and one for the depth, per size of frames."""
+"""What is known of a plate is kept for so many sizes of frames."""
+
+Upsample = Literal["guided", "bilinear"]
+"""How alpha gets from the working size to the frame's."""
 
 WORKING_SIDE = 320
 """Longest side, in pixels, at which the network looks at a picture unless told otherwise."""
 
-LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in the grey pictures that a model trained with `greyscale` sees (BT.601)."""
+MANY = 1.6
+"""Working sizes with this many times the pixels of the largest training scenes are too large to judge depth by."""
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """The plate of the last prediction (a copy of its pixels), and what is known of it at each size."""
+class Look:
+    """What the network says of a frame, and what is needed to say it at the frame's own size.
 
-    plate: np.ndarray
-    features: dict[tuple[tuple[int, int], tuple[int, int]], Any]
-    """By the size at which the network looks, and the frame's size, to which the plate was stretched."""
-    cares: dict[tuple[int, int], Care] = field(default_factory=dict)
-    """By the frame's size."""
+    answer: at the working size, on the plate's pixels.
+    frame: uint8 [h, w, 3], full size, as the network was shown it: brought to the plate where care did that.
+    plate: uint8 at the working size; helps to enlarge alpha.
+    correction: how it was brought there; None or the identity = as it came.
+    """
+
+    answer: Answer
+    frame: Pixels
+    plate: UInt8[np.ndarray, "small_h small_w 3"] | None = None
+    correction: Correction | None = None
+
+
+@dataclass
+class _Stretched:
+    """A plate at one size of frames, its care, and its features by working size."""
+
+    plate: Pixels
+    care: Care | None = None
+    features: dict[tuple[int, int], Any] = field(default_factory=dict)
+    smaller: dict[tuple[int, int], Pixels] = field(default_factory=dict)
+
+    def at(self, working: tuple[int, int]) -> Pixels:
+        """The plate at a working size."""
+        if working not in self.smaller:
+            self.smaller[working] = stretched(self.plate, working)
+        return self.smaller[working]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The plate of the last prediction (a copy of its pixels), and what is known of it by the frame's size."""
+
+    plate: Pixels
+    sizes: dict[tuple[int, int], _Stretched] = field(default_factory=dict)
 
 
 class Predictor:
-    """A network in evaluation mode, with what its checkpoint says about it.
+    """A runtime with what its model's header says about it.
 
-    network: plate, frame [1, 3, h, w] in 0..1 and plate depth [1, 1, h, w] or None -> mask logits and ln depth.
-    meta: the checkpoint's; `depth` is "metric", "relative", "disparity" or "none".
+    meta: the header; `depth` is "metric", "relative", "disparity" or "none".
     working_side: longest side at which the network looks, pixels.
-    device: "cpu", "cuda", ...; by default the GPU where there is one.
     care: bring each frame to its plate before the network looks, where that is sure to help.
+    upsample: guided: alpha's edges follow the full-size frame's (inference/upsample.py); bilinear: they are blurred.
     """
 
     def __init__(
         self,
-        network: nn.Module,
+        runtime: Runtime,
         meta: dict[str, Any],
         *,
         working_side: int = WORKING_SIDE,
-        device: str | torch.device | None = None,
         care: bool = True,
+        upsample: Upsample = "guided",
     ) -> None:
         if working_side < 1:
             raise InputError(f"working_side is {working_side}: give at least 1 pixel, {WORKING_SIDE} for instance")
+        self.runtime = runtime
         self.meta = meta
         self.working_side = working_side
         self.care = care
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        # Channels last is 1.3 times as fast on the processors it was measured on, and answers the same.
-        network = folded(network).to(self.device, torch.float32)
-        self.network = network.to(memory_format=torch.channels_last)  # ty: ignore[no-matching-overload]
-        self._greyscale = bool(meta.get("config", {}).get("settings", {}).get("greyscale", False))
-        self._seen: _Seen | None = None
+        self.upsample: Upsample = upsample
+        self.seen: Seen | None = None
 
     @property
     def depth_kind(self) -> str:
@@ -116,16 +142,50 @@ class Predictor:
         correction: how the frame is brought to the plate (see `correct`); without one, `care` decides.
         Raises InputError for a picture that cannot be read or used, and for sizes that differ without `fit`.
         """
+        return self.finish(self.look(plate, frame, plate_depth, fit, correction))
+
+    def look(
+        self,
+        plate: Source,
+        frame: Source,
+        plate_depth: DepthSource | None = None,
+        fit: bool = False,
+        correction: Correction | None = None,
+    ) -> Look:
+        """The first half of `predict`, at the working size. One at a time: what is learned of the plate is kept."""
         plate_pixels, frame_pixels = pair(plate, frame, fit)
-        height, width = size_of(frame_pixels)
+        size = frame_pixels.shape[0], frame_pixels.shape[1]
+        known = self._known(plate_pixels, size)
+        depth = None if plate_depth is None else metres(plate_depth, self.depth_kind, plate_pixels.shape[:2], fit)
         if correction is None and self.care:
-            correction = self.correct(plate_pixels, frame_pixels, fit)
-        if correction is None or correction.is_identity:
-            return self._predicted(plate_pixels, frame_pixels, plate_depth, fit)
-        fitted = correction.frame(eight_bits(frame_pixels), self._cared(plate_pixels, (height, width)).plate)
-        found = self._predicted(plate_pixels, fitted, plate_depth, fit)
-        depth = None if found.depth is None else np.exp(correction.back(np.log(found.depth)))
-        return Prediction(correction.back(found.alpha), depth)
+            correction = _care(known).correct(frame_pixels)
+        if correction is not None and not correction.is_identity:
+            frame_pixels = correction.frame(frame_pixels, known.plate)
+        working = working_size(*size, self.working_side)
+        answer = self._answer(known, frame_pixels, depth, working)
+        scaled = self._depth_size(working)
+        if scaled != working and answer.front is not None:
+            answer = _joined(answer, self._answer(known, frame_pixels, depth, scaled), depth is not None)
+        return Look(answer, frame_pixels, known.at(working), correction)
+
+    def finish(self, look: Look, depth: bool = True) -> Prediction:
+        """The second half of `predict`: the answer at the frame's size. Changes nothing: any thread may do it.
+
+        depth: whether it is wanted; what is made of masks alone is made faster.
+        """
+        size = look.frame.shape[0], look.frame.shape[1]
+        answer, back = look.answer, look.correction
+        if self.upsample == "guided":
+            alpha = enlarge_alpha(answer.alpha, look.frame, look.plate)
+        else:
+            alpha = enlarge_smooth(answer.alpha, size)
+        log_depth = None
+        if depth and answer.behind is not None and answer.front is not None:
+            log_depth = layered(alpha, enlarge_smooth(answer.behind, size), enlarge_smooth(answer.front, size))
+        if back is not None and not back.is_identity:
+            alpha = back.back(alpha)
+            log_depth = None if log_depth is None else back.back(log_depth)
+        return Prediction(alpha, None if log_depth is None else np.exp(log_depth))
 
     def correct(self, plate: Source, frame: Source, fit: bool = False, before: Correction | None = None) -> Correction:
         """How this frame is brought to the plate, whatever `care` says; the identity where nothing is sure to help.
@@ -133,164 +193,97 @@ class Predictor:
         before: the correction of the clip's last frame, which steadies this one (see `cleanplate.care.correct`).
         """
         plate_pixels, frame_pixels = pair(plate, frame, fit)
-        return self._cared(plate_pixels, size_of(frame_pixels)).correct(eight_bits(frame_pixels), before)
+        size = frame_pixels.shape[0], frame_pixels.shape[1]
+        return _care(self._known(plate_pixels, size)).correct(frame_pixels, before)
 
-    def _cared(self, plate: np.ndarray, size: tuple[int, int]) -> Care:
-        """The care of this plate, stretched to frames of this size."""
-        cares = self._remembered(plate).cares
-        if size not in cares:
-            while len(cares) >= SIZES_KEPT:
-                cares.pop(next(iter(cares)))
-            pixels = eight_bits(plate)
-            if pixels.shape[:2] != size:
-                shrinks = size[0] * size[1] < pixels.shape[0] * pixels.shape[1]
-                way = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-                pixels = cv2.resize(pixels, (size[1], size[0]), interpolation=way)
-            cares[size] = Care(pixels)
-        return cares[size]
-
-    def _remembered(self, plate: np.ndarray) -> _Seen:
-        """What is kept of this plate; another one takes its place."""
-        if self._seen is None or not _same(self._seen.plate, plate):
-            self._seen = _Seen(plate.copy(), {})
-        return self._seen
-
-    def _predicted(
-        self, plate_pixels: np.ndarray, frame_pixels: np.ndarray, plate_depth: DepthSource | None, fit: bool
-    ) -> Prediction:
-        """The network's answer to a frame as it is."""
-        height, width = size_of(frame_pixels)
-        working = _working_size(height, width, self.working_side)
-        prior = None if plate_depth is None else self._prior(plate_depth, size_of(plate_pixels), working, fit)
-        with torch.inference_mode():
-            output = self._look(plate_pixels, frame_pixels, working, prior)
-            alpha = _enlarge(torch.sigmoid(output.mask_logits), (height, width))
-            if self.depth_kind == "none":
-                return Prediction(_array(alpha), None)
-            scaled, coarse = self._depth_size(working), output
-            if scaled != working:
-                again = None if plate_depth is None else self._prior(plate_depth, size_of(plate_pixels), scaled, fit)
-                coarse = self._look(plate_pixels, frame_pixels, scaled, again)
-            log_depth = _joined(output, coarse, plate_depth is not None, (height, width))
-        return Prediction(_array(alpha), _array(log_depth.exp()))
+    def _known(self, plate: Pixels, size: tuple[int, int]) -> _Stretched:
+        """What is kept of this plate for frames of this size; another plate takes its place."""
+        # By content, not identity: an array that its owner changed in place is another plate.
+        if self.seen is None or not np.array_equal(self.seen.plate, plate):
+            self.seen = Seen(plate.copy())
+        sizes = self.seen.sizes
+        if size not in sizes:
+            while len(sizes) >= SIZES_KEPT:
+                sizes.pop(next(iter(sizes)))
+            sizes[size] = _Stretched(stretched(self.seen.plate, size))
+        return sizes[size]
 
     def _depth_size(self, working: tuple[int, int]) -> tuple[int, int]:
-        """Where the network judges depth: as many pixels as its training scenes had, or the working size if smaller.
+        """Where the network judges depth: as many pixels as its largest training scenes had, or the working size.
 
         Edges are found better the more pixels there are, but how far things are is read off their size, which the
-        network knows at the scale it was trained on.
+        network knows at the scales it was trained on.
         """
-        trained = self.meta.get("config", {}).get("settings", {}).get("size")
-        scale = min(1.0, trained / math.sqrt(working[0] * working[1])) if trained else 1.0
+        settings = self.meta.get("config", {}).get("settings", {})
+        trained = max(settings.get("sizes") or (settings.get("size") or 0,))
+        if not trained or working[0] * working[1] <= MANY * trained**2:
+            return working
+        scale = trained / math.sqrt(working[0] * working[1])
         return max(1, round(working[0] * scale)), max(1, round(working[1] * scale))
 
-    def _look(self, plate: np.ndarray, frame: np.ndarray, working: tuple[int, int], prior: Tensor | None) -> Output:
-        """The network's answer at the working size; the plate's features are kept if it can encode a picture alone."""
-        features = self._remembered(plate).features
-        encodes = hasattr(self.network, "encode")
-        size = working, size_of(frame)
-        if size not in features:
-            tensor = self._tensor(plate, working, stretch=size_of(frame))
-            while len(features) >= SIZES_KEPT:
-                features.pop(next(iter(features)))
-            # A network that only sees both pictures at once keeps the scaled plate itself.
-            features[size] = self.network.encode(tensor) if encodes else tensor
-        tensor = self._tensor(frame, working)
-        if encodes:
-            return self.network.decode(features[size], self.network.encode(tensor), prior, working)
-        return self.network(features[size], tensor, prior)
-
-    def _tensor(self, picture: np.ndarray, working: tuple[int, int], stretch: tuple[int, int] | None = None) -> Tensor:
-        """A picture as [1, 3, h, w] in 0..1 at the working size, by way of the size it is stretched to."""
-        if picture.dtype == np.uint8:
-            tensor = torch.from_numpy(np.ascontiguousarray(picture)).to(self.device).permute(2, 0, 1).float() / 255
-        else:
-            tensor = torch.from_numpy(np.ascontiguousarray(picture, dtype=np.float32)).to(self.device)
-        tensor = tensor[None]
-        if stretch is not None and tuple(tensor.shape[-2:]) != stretch:
-            tensor = F.interpolate(tensor, stretch, mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
-        if tuple(tensor.shape[-2:]) != working:
-            tensor = F.interpolate(tensor, working, mode="area")
-        if self._greyscale:
-            tensor = (tensor * tensor.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True).expand(-1, 3, -1, -1)
-        return tensor.contiguous(memory_format=torch.channels_last)
-
-    def _prior(self, depth: DepthSource, plate_size: tuple[int, int], working: tuple[int, int], fit: bool) -> Tensor:
-        """The plate's depth as [1, 1, h, w] at the working size."""
-        metres = depth if isinstance(depth, np.ndarray) else read_plate_depth(Path(depth), self.depth_kind)
-        if metres.ndim != 2 or not np.issubdtype(metres.dtype, np.floating):
-            raise InputError(
-                f"the plate's depth is an array {list(metres.shape)} of {metres.dtype}: give metres as floats [h, w], "
-                "0 = unknown (a file of uint16 millimetres is read by giving its path)"
-            )
-        if metres.shape != plate_size and not fit:
-            raise InputError(
-                f"the plate's depth is {words(metres.shape)} and the plate is {words(plate_size)}: give a depth of "
-                "the plate's own size, or stretch both to the frame with --fit (from Python: fit=True)"
-            )
-        known = np.where(np.isfinite(metres) & (metres > 0), metres, 0).astype(np.float32)
-        return F.interpolate(torch.from_numpy(known)[None, None].to(self.device), working, mode="nearest-exact")
+    def _answer(self, known: _Stretched, frame: Pixels, depth: np.ndarray | None, working: tuple[int, int]) -> Answer:
+        """The network's answer at this size; the plate's features are kept."""
+        if working not in known.features:
+            known.features[working] = self.runtime.plate(known.at(working))
+        prior = None if depth is None else picked(depth, working)
+        return self.runtime.answer(known.features[working], stretched(frame, working), prior)
 
 
 def load(
     path: str | PathLike[str],
     *,
+    working_side: int | None = None,
+    device: str | None = None,
+    care: bool = True,
+    runtime: RuntimeName = "auto",
+    threads: int | None = None,
+    upsample: Upsample = "guided",
+) -> Predictor:
+    """Open a model: a run's folder (its best checkpoint, else its last), one `.safetensors` file, or exported graphs.
+
+    working_side, care, upsample: see `Predictor`; by default the side that the model was made for.
+    device: torch's, such as cuda.
+    runtime: auto takes ONNX Runtime for exported graphs and the released model, torch for checkpoints.
+    threads: of the runtime; by default its own choice. Raises InputError when there is no such file or folder, when
+    what is there is no model of this version, and when the runtime is not installed or does not fit the file.
+    """
+    opened, meta = open_model(Path(path), runtime, device, threads)
+    side = working_side if working_side is not None else meta.get("working_side", WORKING_SIDE)
+    return Predictor(opened, meta, working_side=side, care=care, upsample=upsample)
+
+
+def of_network(
+    network: Any,
+    meta: dict[str, Any],
+    device: str | None = None,
+    *,
     working_side: int = WORKING_SIDE,
-    device: str | torch.device | None = None,
     care: bool = True,
 ) -> Predictor:
-    """Open a run's folder (its best checkpoint, else its last) or one `.safetensors` file.
+    """A torch network (see `TorchRuntime`) with the header that a checkpoint of it would have."""
+    from cleanplate.inference.torch_runtime import TorchRuntime
 
-    care: see `Predictor`. Raises InputError when there is no such file or folder, or when what is there is no
-    checkpoint of this version.
-    """
-    network, meta = checkpoint.load(checkpoint.find(Path(path)))
-    return Predictor(network, meta, working_side=working_side, device=device, care=care)
+    return Predictor(TorchRuntime(network, meta, device), meta, working_side=working_side, care=care)
 
 
-def read_plate_depth(path: Path, depth_kind: str = "metric") -> Depth:
-    """A plate's depth for a model of this kind: metres, 0 = unknown. Reading it once serves a whole video.
-
-    Integers are millimetres and floats metres, unless a `pictures.json` beside the file says otherwise.
-    Raises InputError for a file that is no depth, and for relative depth where the model knows metres.
-    """
-    folder = read_folder(path.parent, "")
-    if folder.relative and depth_kind == "metric":
-        raise InputError(
-            f"{path} is relative depth, as {path.parent / 'pictures.json'} says, and the model was trained on metres: "
-            "give the plate's depth in metres, or none"
-        )
-    return read_depth(path, 1.0 if folder.relative else folder.depth_unit_m, folder.depth_unknown)
-
-
-def _working_size(height: int, width: int, longest: int) -> tuple[int, int]:
+def working_size(height: int, width: int, longest: int) -> tuple[int, int]:
     """The size at which the network looks: the picture's own, or its longer side brought down to `longest`."""
-    scale = min(1.0, longest / max(height, width))
-    return max(1, round(height * scale)), max(1, round(width * scale))
+    most = max(height, width, longest)
+    # Rounded in whole numbers, as the exported graph does.
+    return max(1, (2 * height * longest + most) // (2 * most)), max(1, (2 * width * longest + most) // (2 * most))
 
 
-def _same(a: np.ndarray, b: np.ndarray) -> bool:
-    """By content, not identity: an array that its owner changed in place is another plate."""
-    return a.dtype == b.dtype and np.array_equal(a, b)
+def _care(known: _Stretched) -> Care:
+    if known.care is None:
+        known.care = Care(known.plate)
+    return known.care
 
 
-def _enlarge(tensor: Tensor, size: tuple[int, int]) -> Tensor:
-    if tuple(tensor.shape[-2:]) == size:
-        return tensor
-    return F.interpolate(tensor, size, mode="bilinear", align_corners=False)
+def _joined(fine: Answer, coarse: Answer, given: bool) -> Answer:
+    """How far things are from the coarse answer, where one ends from the fine one.
 
-
-def _joined(fine: Output, coarse: Output, given: bool, size: tuple[int, int]) -> Tensor:
-    """ln z at this size: how far things are from the coarse look, where one ends from the fine one.
-
-    given: the plate's depth was; then the fine look already has it, sharply, wherever nothing stands in front.
+    given: the plate's depth was; then the fine answer already has it, sharply, wherever nothing stands in front.
     """
-    if fine.layers is None or coarse.layers is None:
-        distance, alpha = _enlarge(coarse.log_depth, size), _enlarge(fine.mask_logits.sigmoid(), size)
-        return torch.lerp(_enlarge(fine.log_depth, size), distance, alpha) if given else distance
-    behind = fine.layers[0] if given else coarse.layers[0]
-    return layered(_enlarge(fine.mask_logits, size), _enlarge(behind, size), _enlarge(coarse.layers[1], size))
-
-
-def _array(tensor: Float[Tensor, "1 1 h w"]) -> np.ndarray:
-    return np.ascontiguousarray(tensor[0, 0].cpu().numpy())
+    size = fine.alpha.shape[0], fine.alpha.shape[1]
+    front, behind = (None if one is None else enlarge_smooth(one, size) for one in (coarse.front, coarse.behind))
+    return replace(fine, behind=fine.behind if given else behind, front=front)

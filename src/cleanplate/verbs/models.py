@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from cleanplate.settings import TeacherSettings, TrainSettings
+from cleanplate.settings import TeacherSettings, TrainSettings, VideoSettings
 from cleanplate.types import InputError
 
 Folders = tuple[Path, ...]
@@ -176,11 +176,11 @@ class Predict:
     """Mask, cutout and depth for images, folders of images and videos."""
 
     inputs: tyro.conf.Positional[Folders]
-    """Images, folders of images, videos."""
+    """Images, folders of images, videos; none with --live."""
     plate: Path
-    """The scene with nothing in front; auto = estimate it from each video or folder of frames."""
+    """The scene with nothing in front; auto = estimate it from each video or folder of frames, or learn it live."""
     model: Path = Path("released")
-    """A run's folder or a checkpoint; released = the packaged model."""
+    """A run's folder, a checkpoint, an exported model.onnx or folder; released = the packaged model."""
     plate_depth: Path | None = None
     """Depth of the plate: uint16 millimetres (PNG, TIFF) or metres (npy)."""
     out: Path = Path("predictions")
@@ -189,12 +189,28 @@ class Predict:
     """Resize the plate when its size differs from a frame's."""
     care: bool = True
     """Bring each frame to the plate (its place, its exposure) before the model looks, where that is sure to help."""
+    runtime: Literal["auto", "onnx", "openvino", "torch"] = "auto"
+    """Who calculates; auto: ONNX Runtime for exported graphs and the packaged model, torch for runs and checkpoints."""
+    upsample: Literal["guided", "bilinear"] = "guided"
+    """How the mask gets to the frame's size: along the frame's own edges, or blurred."""
+    videos: Annotated[VideoSettings, tyro.conf.arg(name="")] = field(default_factory=VideoSettings)
     teacher: Annotated[PlateTeacher, tyro.conf.arg(name="")] = field(default_factory=PlateTeacher)
 
     def run(self) -> None:
         from cleanplate.inference.files import predict_files
 
-        predict_files(self.model, self.plate, self.inputs, self.out, self._plate_depth(), self.fit, self.care)
+        predict_files(
+            self.model,
+            self.plate,
+            self.inputs,
+            self.out,
+            self._plate_depth(),
+            self.fit,
+            self.care,
+            self.videos,
+            self.runtime,
+            self.upsample,
+        )
 
     def _plate_depth(self) -> Path | None:
         """The file that was given, or the one that the teacher makes."""
