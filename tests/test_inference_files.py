@@ -13,6 +13,7 @@ from PIL import Image as Pillow
 
 import cleanplate
 from cleanplate.inference import files as files_module
+from cleanplate.inference.colours import decontaminate
 from cleanplate.inference.files import name_inputs, predict_files
 from cleanplate.network import checkpoint
 from cleanplate.network.build import build
@@ -74,7 +75,8 @@ def test_an_image_becomes_five_pictures(runs: Path, frames: Path, tmp_path: Path
     assert mask.shape == SIZE
     np.testing.assert_allclose(mask / 255, expected.alpha, atol=0.5 / 255 + 1e-6)
     cutout = np.array(Pillow.open(out / "f0_cutout.png"))
-    np.testing.assert_array_equal(cutout, np.dstack((read_image(frame), mask)))
+    colours = decontaminate(read_image(frame), expected.alpha, read_image(runs / "plate.png"))
+    np.testing.assert_array_equal(cutout, np.dstack((colours, mask)))
     depth = np.array(Pillow.open(out / "f0_depth.png"))
     assert depth.dtype == np.uint16
     np.testing.assert_allclose(depth / 1000, expected.depth, atol=0.0006)

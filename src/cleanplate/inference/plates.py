@@ -53,6 +53,11 @@ class Plates:
             self._kept[clip] = plate, name
         return self._kept[clip]
 
+    def written(self, path: Path) -> dict[str, str]:
+        """The file of an input's plate by its name in the listing, if it was estimated."""
+        _, file = self.of(path)
+        return {} if file is None else {"plate": file}
+
     def _estimated(self, path: Path, clip: Path) -> Pixels:
         if _is_video(path):
             return estimate_plate(_decodable(path))

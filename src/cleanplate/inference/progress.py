@@ -25,3 +25,8 @@ def progress_bar() -> Progress:
         TimeRemainingColumn(),
         console=Console(stderr=True),
     )
+
+
+def say(progress: Progress, words: str) -> None:
+    """A line above the bars."""
+    progress.console.print(words, markup=False, highlight=False, soft_wrap=True)

@@ -4,7 +4,7 @@ A colour always means the same, from picture to picture and step to step: ranges
 
 Depth goes through ln, from `near` (red) to `far` (dark blue); unknown depth is mid grey, which the map does not hold.
 Losses and differences go from black (low) through violet and orange to pale yellow (high), so that maps darken as a
-training goes on. Colour maps: turbo (Mikhailov 2019) reversed, and inferno (Smith, van der Walt 2015), of matplotlib.
+training goes on. Colour maps: turbo (Mikhailov 2019) reversed, and inferno (Smith, van der Walt 2015).
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
+import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from cleanplate.types import FAR_M, NEAR_M, Alpha, Depth, Pixels
+from cleanplate.types import FAR_M, MASK_THRESHOLD, NEAR_M, Alpha, Depth, Pixels
 
 UNKNOWN = (128, 128, 128)
 Tile = UInt8[np.ndarray, "_ _ 3"]
@@ -24,24 +25,24 @@ Tile = UInt8[np.ndarray, "_ _ 3"]
 PAPER, INK, QUIET = (255, 255, 255), (24, 24, 27), (113, 113, 122)
 TINT = (0, 190, 120)
 """Colour of the foreground in overlays: rare in rooms and on people."""
-LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
-"""Weights of red, green and blue (BT.601), as Pillow's grey has them."""
 GAP = 6
 """Pixels between tiles, and around the sheet."""
 LINE = 1.3
 """Height of a caption's line, in sizes of its font."""
+_STRIP = 32
+"""Rows that are drawn at a time: as many as a processor's cache holds of a wide frame and what is made of it."""
 
 
 @cache
-def _table(name: str) -> UInt8[np.ndarray, "256 3"]:
-    """A colour map of matplotlib as 256 colours."""
-    from matplotlib import colormaps
-
-    return (colormaps[name](np.linspace(0, 1, 256))[:, :3] * 255 + 0.5).astype(np.uint8)
+def _table(colours: int, backwards: bool = False) -> UInt8[np.ndarray, "256 3"]:
+    """A colour map of OpenCV as 256 colours."""
+    ramp = np.arange(256, dtype=np.uint8)[:: -1 if backwards else 1]
+    return np.ascontiguousarray(cv2.applyColorMap(ramp[:, None], colours)[:, 0, ::-1])
 
 
 def _through(table: UInt8[np.ndarray, "256 3"], share: Float[np.ndarray, "h w"]) -> Pixels:
-    return table[(np.clip(share, 0, 1) * 255 + 0.5).astype(np.uint8)]
+    level = (np.clip(share, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return cv2.LUT(cv2.cvtColor(level, cv2.COLOR_GRAY2RGB), table[None])
 
 
 def colour_depth(depth: Depth, near: float | int = NEAR_M, far: float | int = FAR_M) -> Pixels:
@@ -52,8 +53,10 @@ def colour_depth(depth: Depth, near: float | int = NEAR_M, far: float | int = FA
     if not 0 < near < far:
         raise ValueError(f"colour_depth needs 0 < near < far, got {near} and {far}")
     known = np.isfinite(depth) & (depth > 0)
-    share = np.log(np.where(known, depth, near).astype(np.float64) / near) / np.log(far / near)
-    return np.where(known[..., None], _through(_table("turbo_r"), share), np.array(UNKNOWN, np.uint8))
+    share = np.log(np.where(known, depth, np.float32(near)) / np.float32(near)) / np.float32(np.log(far / near))
+    colours = _through(_table(cv2.COLORMAP_TURBO, backwards=True), share)
+    colours[~known] = UNKNOWN
+    return colours
 
 
 def heat(values: Float[np.ndarray, "h w"], low: float | int, high: float | int) -> Pixels:
@@ -62,7 +65,7 @@ def heat(values: Float[np.ndarray, "h w"], low: float | int, high: float | int) 
         raise ValueError(f"heat needs low < high, got {low} and {high}")
     known = np.isfinite(values)
     share = (np.where(known, values, low).astype(np.float64) - low) / (high - low)
-    return np.where(known[..., None], _through(_table("inferno"), share), np.array(UNKNOWN, np.uint8))
+    return np.where(known[..., None], _through(_table(cv2.COLORMAP_INFERNO), share), np.array(UNKNOWN, np.uint8))
 
 
 def grey(alpha: Alpha) -> Pixels:
@@ -73,21 +76,40 @@ def grey(alpha: Alpha) -> Pixels:
 
 def overlay(frame: Pixels, alpha: Alpha) -> Pixels:
     """The frame with its foreground tinted, its outline drawn, and the rest dimmed and without colour."""
-    part = np.clip(alpha, 0, 1).astype(np.float32)[..., None]
-    pixels = frame.astype(np.float32)
-    luminance = pixels @ LUMINANCE
-    behind = 0.45 * luminance[..., None] + np.float32(30)
-    front = 0.75 * pixels + 0.25 * np.array(TINT, np.float32)
-    mixed = part * front + (1 - part) * behind
-    mixed[_outline(alpha >= 0.5)] = TINT
-    return (mixed + 0.5).astype(np.uint8)
+    drawn = np.empty_like(frame)
+    edge = _outline(alpha)
+    tint = np.full((_STRIP, frame.shape[1], 3), TINT, np.uint8)
+    for top in range(0, len(frame), _STRIP):
+        rows = slice(top, top + _STRIP)
+        part, colour = frame[rows], tint[: len(frame) - top]
+        luminance = cv2.convertScaleAbs(cv2.cvtColor(part, cv2.COLOR_RGB2GRAY), alpha=0.45, beta=30)
+        behind = cv2.cvtColor(luminance, cv2.COLOR_GRAY2RGB)
+        front = cv2.addWeighted(part, 0.75, colour, 0.25, 0)
+        cv2.copyTo(colour, edge[rows], _mixed(front, behind, alpha[rows], drawn[rows]))
+    return drawn
 
 
-def _outline(mask: np.ndarray) -> np.ndarray:
-    """Pixels of the mask [h, w] that touch its outside (4 neighbours)."""
-    around = np.pad(mask, 1, mode="edge")
-    inside = around[:-2, 1:-1] & around[2:, 1:-1] & around[1:-1, :-2] & around[1:-1, 2:]
-    return mask & ~inside
+def over(front: Pixels, behind: Pixels, alpha: Alpha) -> Pixels:
+    """The front over what is behind it: alpha front + (1 - alpha) behind; all of one size."""
+    drawn = np.empty_like(front)
+    for top in range(0, len(front), _STRIP):
+        rows = slice(top, top + _STRIP)
+        _mixed(front[rows], behind[rows], alpha[rows], drawn[rows])
+    return drawn
+
+
+def _mixed(front: Tile, behind: Tile, alpha: Float[np.ndarray, "h w"], drawn: Tile) -> Tile:
+    """A strip of `over`, into `drawn`."""
+    share = cv2.cvtColor(cv2.convertScaleAbs(np.clip(alpha, 0, 1), alpha=255), cv2.COLOR_GRAY2RGB)
+    rest = cv2.multiply(behind, cv2.bitwise_not(share), scale=1 / 255)
+    return cv2.add(cv2.multiply(front, share, scale=1 / 255), rest, dst=drawn)
+
+
+def _outline(alpha: Alpha) -> UInt8[np.ndarray, "h w"]:
+    """1 where a pixel of the mask [h, w] touches its outside (4 neighbours), else 0."""
+    mask = (alpha >= MASK_THRESHOLD).view(np.uint8)
+    inside = cv2.erode(mask, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)))
+    return cv2.subtract(mask, inside)
 
 
 def sheet(

@@ -20,8 +20,8 @@ import numpy as np
 from jaxtyping import Shaped
 from PIL import Image, ImageOps
 
+from cleanplate.pictures.encoding import VideoWriter as VideoWriter
 from cleanplate.pictures.video import VideoReader as VideoReader
-from cleanplate.pictures.video import VideoWriter as VideoWriter
 from cleanplate.pictures.writing import write_atomically as write_atomically
 from cleanplate.types import AlphaPixels, Depth, InputError, Pixels
 
