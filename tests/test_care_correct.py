@@ -66,6 +66,12 @@ def test_what_tells_nothing_is_left_alone(picture: np.ndarray) -> None:
     assert Care(picture).correct(other).alignment.is_identity
 
 
+def test_fine_noise_is_left_alone_at_any_size() -> None:
+    """On the coarse levels nothing is left of it to align by."""
+    picture = np.random.default_rng(0).integers(0, 256, (900, 1200, 3), dtype=np.uint8)
+    assert Care(picture).correct(np.roll(picture, 5, axis=1)).is_identity
+
+
 def test_another_scene_is_left_where_it_is() -> None:
     assert Care(scene(1, SIZE)).correct(scene(2, SIZE)).alignment.is_identity
 

@@ -8,10 +8,12 @@ from typing import Annotated
 import tyro
 
 from cleanplate import __version__
+from cleanplate.extras import told
 from cleanplate.types import InputError
 from cleanplate.verbs.care import Doctor
 from cleanplate.verbs.models import Bench, Compare, Evaluate, Predict, Report, Summary, Train
 from cleanplate.verbs.scenes import Compose, Inspect, Label
+from cleanplate.verbs.serving import Export, Serve
 
 DESCRIPTION = "Two folders of pictures in; a network for what stands in front, and how far away, out."
 
@@ -25,6 +27,8 @@ Verb = (
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Predict, tyro.conf.subcommand("predict")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[Serve, tyro.conf.subcommand("serve")]
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Bench, tyro.conf.subcommand("bench")]
 )
@@ -38,12 +42,15 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     verb = tyro.cli(Verb, args=arguments, prog="cleanplate", description=DESCRIPTION)
     try:
-        verb.run()
+        with told():
+            verb.run()
     except InputError as error:
         print(f"cleanplate: error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("cleanplate: stopped; the same command goes on from here", file=sys.stderr)
+    except KeyboardInterrupt as stopped:
+        print(
+            f"cleanplate: {stopped if stopped.args else 'stopped; the same command goes on from here'}", file=sys.stderr
+        )
         return 130
     return 0
 

@@ -79,8 +79,8 @@ class Reference:
 
     @property
     def usable(self) -> bool:
-        """Whether the plate has enough texture to align anything with it."""
-        return len(self.levels[0].grey) >= _LEAST_POINTS
+        """Whether the plate has enough texture to align anything with it. Fine noise has none on the coarse levels."""
+        return len(self.levels[0].grey) >= _LEAST_POINTS and all(len(level.grey) for level in self.levels)
 
     def features(self) -> tuple:
         """ORB keypoints and descriptors of the finest level, found when first needed."""
