@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from cleanplate.evaluation import bench as bench_module
+from cleanplate.evaluation import clock, runtime_speed
 from cleanplate.evaluation.bench import Clock, bench
+from cleanplate.inference import export
 from cleanplate.types import InputError
 
 
@@ -23,9 +25,17 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         "SCENES_PER_ROUND": 2,
         "OURS_BATCH": 2,
         "ORIGINAL_BATCH": 1,
-        "MEASURED_S": 0.001,
     }.items():
         monkeypatch.setattr(bench_module, name, value)
+    monkeypatch.setattr(clock, "MEASURED_S", 0.001)
+    monkeypatch.setattr(runtime_speed, "SIDE", 32)
+    monkeypatch.setattr(runtime_speed, "PRODUCT", 32)
+    # Exporting takes longer than all the rest, and is tested where it is made: here it is as if INT8 were refused.
+    monkeypatch.setattr(export, "export", _refused)
+
+
+def _refused(*_: object, **__: object) -> None:
+    raise InputError("INT8 would lose too much")
 
 
 @pytest.mark.usefixtures("small")
@@ -37,7 +47,18 @@ def test_every_figure_has_a_unit_and_what_it_is_relative_to(tmp_path: Path) -> N
     assert content["machine"]["torch_threads"] == 1
     assert torch.get_num_threads() == threads
     named = {figure["name"]: figure for figure in content["figures"]}
-    assert len(named) == len(figures) == 7
+    assert len(named) == len(figures)
+    assert content["machine"]["runtimes"]["onnxruntime"]
+    for expected in (
+        "32x32 pair, onnx, 1 thread",
+        "32x32 pair, torch, 1 thread",
+        "torch beside onnx, pair",
+        "next frame beside a pair, onnx",
+        "pair, onnx",
+        "next frame, onnx, beside MOG2",
+        "next frame, onnx, beside KNN",
+    ):
+        assert expected in named
     for name in ("inference", "training"):
         for precision in ("float32", "bf16"):
             assert any(key.startswith(name) and key.endswith(precision) for key in named)
@@ -70,12 +91,12 @@ def test_calls_take_turns() -> None:
 
     def slow(name: str) -> None:
         calls.append(name)
-        time.sleep(bench_module.MEASURED_S)
+        time.sleep(clock.MEASURED_S)
 
     medians = Clock(3).medians(lambda: slow("a"), lambda: slow("b"))
     assert calls == ["a", "b"] * 4  # once before, to warm up
     assert medians is not None
-    assert all(m > 0.9 * bench_module.MEASURED_S for m in medians)
+    assert all(m > 0.9 * clock.MEASURED_S for m in medians)
 
 
 def test_when_time_is_up_nothing_more_is_measured() -> None:

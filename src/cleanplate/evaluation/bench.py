@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import os
 import platform
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from importlib import metadata
+from importlib.util import find_spec
 from json import dumps
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,9 @@ from rich.table import Table
 from torch import nn
 
 from cleanplate import __version__
-from cleanplate.inference.predictor import Predictor
+from cleanplate.evaluation.clock import Clock, Figure
+from cleanplate.evaluation.runtime_speed import frames_of_others, runtimes
+from cleanplate.inference.predictor import of_network
 from cleanplate.measures.losses import total
 from cleanplate.network.build import build
 from cleanplate.network.fold import folded
@@ -40,50 +42,13 @@ from cleanplate.pictures.library import open_library
 from cleanplate.scenes.dataset import Batch, LiveScenes
 from cleanplate.settings import LossSettings, OptimizerSettings, PlanSettings
 from cleanplate.training.optimizer import make_optimizer
-from cleanplate.types import InputError
+from cleanplate.types import InputError, to_pixels
 
-MEASURED_S = 0.2
-MOST_SECONDS = 220.0
 OURS_BATCH, ORIGINAL_BATCH = 32, 4
 INFERENCE_SIDE, TRAINING_SIDE = 256, 128
 SCENES_PER_ROUND = 64
 BUSY = 0.5
 """Other programs' load above which the table carries a warning."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One figure. value: the median, in `unit`; where it is a ratio, of `ours` and `other`, both in `each`."""
-
-    name: str
-    value: float
-    unit: str
-    relative_to: str | None = None
-    ours: float | None = None
-    other: float | None = None
-    each: str | None = None
-    note: str = ""
-
-
-class Clock:
-    """Takes the rounds: how many, and until when."""
-
-    def __init__(self, rounds: int, most_seconds: float = MOST_SECONDS) -> None:
-        self.rounds = rounds
-        self.end = time.perf_counter() + most_seconds
-
-    def medians(self, *calls: Callable[[], object]) -> list[float] | None:
-        """Median seconds per call of each, measured in turn in every round; None when time is up before one round."""
-        taken: list[list[float]] = [[] for _ in calls]
-        for number in range(self.rounds):
-            if time.perf_counter() > self.end:
-                break
-            if number == 0:  # the first call of a network compiles its kernels
-                for call in calls:
-                    call()
-            for times, call in zip(taken, calls, strict=True):
-                times.append(_seconds(call))
-        return [statistics.median(times) for times in taken] if taken[0] else None
 
 
 def bench(rounds: int = 5, threads: int | None = None, json: Path | None = None) -> list[Figure]:
@@ -130,8 +95,8 @@ def inference(clock: Clock) -> Iterator[Figure]:
 def cached_plate(clock: Clock) -> Iterator[Figure]:
     """The next frame of a plate that was seen before, beside a new plate for every frame."""
     meta = {"depth": "metric"}
-    predictor = Predictor(build("platenet"), meta, working_side=INFERENCE_SIDE, device="cpu")
-    pictures = [(_noise(1, INFERENCE_SIDE)[0].numpy()) for _ in range(3)]
+    predictor = of_network(build("platenet"), meta, "cpu", working_side=INFERENCE_SIDE)
+    pictures = [to_pixels(_noise(1, INFERENCE_SIDE)[0].numpy()) for _ in range(3)]
     others = [0]
 
     def new_plate() -> None:
@@ -192,7 +157,15 @@ def command_line(clock: Clock) -> Iterator[Figure]:
         yield Figure("cleanplate --help", times[0], "s")
 
 
-MEASURES: Sequence[Callable[[Clock], Iterator[Figure]]] = (command_line, composing, inference, cached_plate, training)
+MEASURES: Sequence[Callable[[Clock], Iterator[Figure]]] = (
+    command_line,
+    composing,
+    runtimes,
+    frames_of_others,
+    inference,
+    cached_plate,
+    training,
+)
 
 
 def machine() -> dict[str, Any]:
@@ -201,6 +174,8 @@ def machine() -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
+        "runtimes": {name: metadata.version(name) for name in ("onnxruntime", "openvino", "pybgs") if find_spec(name)},
+        "sizes": {"inference": INFERENCE_SIDE, "training": TRAINING_SIDE},
         "torch": torch.__version__,
         "python": platform.python_version(),
         "system": platform.platform(),
@@ -232,20 +207,6 @@ def _threads(count: int | None) -> Generator[None]:
 
 def _autocast(precision: str) -> torch.autocast:
     return torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    """Seconds per call, over as many calls as fill MEASURED_S."""
-    start = time.perf_counter()
-    call()
-    once = time.perf_counter() - start
-    if once >= MEASURED_S:
-        return once
-    count = max(1, round(MEASURED_S / max(once, 1e-6)))
-    start = time.perf_counter()
-    for _ in range(count):
-        call()
-    return (time.perf_counter() - start) / count
 
 
 def _channels_last(network: nn.Module) -> nn.Module:
