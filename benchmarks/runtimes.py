@@ -19,7 +19,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -122,7 +122,7 @@ def ratios(times: dict[str, float]) -> dict[str, float]:
 
 
 @contextmanager
-def _optional() -> Iterator[None]:
+def _optional() -> Generator[None]:
     """OpenVINO need not be there."""
     try:
         yield

@@ -5,10 +5,13 @@ Two things may still be missing, because nobody can install them: a GPU, and the
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from jaxtyping import config
 
 CORPUS = Path(__file__).parents[2] / "shared" / "data"
 
@@ -28,3 +31,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):  # noqa
             report.outcome = "failed"
             report.longrepr = f"{item.nodeid} was skipped, and CLEANPLATE_SKIP_NOTHING is 1: {reason}"
     return report
+
+
+@pytest.fixture(scope="module")
+def unchecked() -> Generator[None]:
+    """For tests that export: the sizes that torch traces with are symbols, which no check takes for ints."""
+    config.update("jaxtyping_disable", True)
+    logging.disable(logging.DEBUG)  # torch tells a hundred thousand things while it traces
+    yield
+    logging.disable(logging.NOTSET)
+    config.update("jaxtyping_disable", False)

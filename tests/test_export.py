@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from jaxtyping import config
 from onnx import ModelProto, numpy_helper
 
 import cleanplate
@@ -33,6 +31,7 @@ META = {
     "depth": "metric",
     "version": "0.1.0",
 }
+pytestmark = pytest.mark.usefixtures("unchecked")
 SIDE = 96
 """The working side: small, so that larger pictures are quick, too."""
 
@@ -48,16 +47,6 @@ def made(name: str = "platenet") -> torch.nn.Module:
     return network
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _unchecked() -> Generator[None]:
-    """The sizes that the exporter traces with are symbols, which a check takes for anything but an int."""
-    config.update("jaxtyping_disable", True)
-    logging.disable(logging.DEBUG)  # torch tells a hundred thousand things while it traces
-    yield
-    logging.disable(logging.NOTSET)
-    config.update("jaxtyping_disable", False)
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
@@ -66,7 +55,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def traced() -> tuple[dict[str, ModelProto], dict[str, ModelProto]]:
+def traced(unchecked: None) -> tuple[dict[str, ModelProto], dict[str, ModelProto]]:  # noqa: ARG001 (what it does is enough)
     """What tracing gives for `made()`: it takes half a minute, once."""
     return tracing.cores(folded(made()), greyscale=False, depth=True), tracing.parts(SIDE, True)
 

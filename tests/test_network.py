@@ -7,14 +7,16 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from cleanplate.network import checkpoint
 from cleanplate.network.build import build
 from cleanplate.network.drawing import draw_network
 from cleanplate.network.fold import folded
+from cleanplate.network.layers import Quarters
 from cleanplate.network.original import Original, OriginalSmall
-from cleanplate.network.platenet import PlateNet, _prior
+from cleanplate.network.platenet import PlateNet, _ground, _over_known
 from cleanplate.network.summary import summarise, summary
 from cleanplate.types import InputError
 
@@ -118,11 +120,10 @@ def test_unknown_plate_depth_is_no_plate_depth(net: PlateNet) -> None:
 
 def test_mean_of_the_plate_depth_ignores_unknown_pixels() -> None:
     """One known pixel per 4x4 block says as much about depth as sixteen; only the share of known pixels differs."""
-    quarter = torch.zeros(1, 12, 16, 16)
     full = torch.full((1, 1, 64, 64), 3.0)
     sparse = torch.zeros_like(full)
     sparse[..., ::4, ::4] = 3.0
-    of_full, of_sparse = _prior(full, quarter, 4), _prior(sparse, quarter, 4)
+    of_full, of_sparse = (_over_known(F.avg_pool2d(_ground(depth), 4)) for depth in (full, sparse))
     torch.testing.assert_close(of_full[:, 0], of_sparse[:, 0])
     torch.testing.assert_close(of_full[:, 1], 16 * of_sparse[:, 1])
 
@@ -240,3 +241,9 @@ def test_checkpoint_errors_say_what_to_do(net: PlateNet, tmp_path) -> None:
         checkpoint.find(tmp_path / "nowhere")
     with pytest.raises(InputError, match="no network is called"):
         build("resnet")
+
+
+def test_quarters_are_a_bilinear_enlargement() -> None:
+    maps = torch.rand(2, 3, 5, 7)
+    expected = F.interpolate(maps, scale_factor=2, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(F.pixel_shuffle(Quarters(3)(maps), 2), expected)

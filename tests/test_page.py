@@ -103,7 +103,7 @@ def test_the_page_answers_as_the_predictor_does(
     assert 0.03 < (alpha >= 0.5).mean() < 0.5
     assert np.abs(answer["alpha"] - alpha).max() < most
     assert np.abs(answer["alpha"] - alpha).mean() < most / 50
-    assert np.abs(answer["depth"] / depth - 1).mean() < most / 20
+    assert np.abs(answer["depth"] / depth - 1).mean() < max(3e-4, most / 20)  # weights are stored in half precision
 
 
 @needs_chromium

@@ -30,6 +30,25 @@ class Residual(nn.Module):
         return F.relu(x + self.outer(self.inner(x)))
 
 
+class Quarters(nn.Module):
+    """A map enlarged to twice its size, bilinearly, as four sub-pixels of each channel, for a pixel shuffle.
+
+    A convolution of all channels with mostly zeros: runtimes are quicker at that than at one of each channel alone.
+    """
+
+    weights: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        shares = torch.tensor([[0.25, 0.75, 0.0], [0.0, 0.75, 0.25]])
+        each = (shares[:, None, :, None] * shares[None, :, None, :]).reshape(4, 1, 3, 3)
+        weights = torch.cat([F.pad(each, (0, 0, 0, 0, i, channels - 1 - i)) for i in range(channels)])
+        self.register_buffer("weights", weights, persistent=False)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b _ h w"]:
+        return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), self.weights.to(x.dtype))
+
+
 def twice(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c _ _"]:
     """Every position as 2 x 2."""
     return F.interpolate(x, scale_factor=2, mode="nearest")

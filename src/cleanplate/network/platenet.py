@@ -35,7 +35,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cleanplate.network.layers import Residual, conv, places, twice
+from cleanplate.network.layers import Quarters, Residual, conv, places, twice
 from cleanplate.network.output import Output, layered
 from cleanplate.network.standing import Standing
 from cleanplate.types import FAR_M, NEAR_M
@@ -134,6 +134,7 @@ class PlateNet(nn.Module):
         self.standing = Standing(middle)
         rough = [nn.Conv2d(width, 3, 1) for width in (low, middle, high)]
         self.rough = nn.ModuleList(rough)
+        self.quarters = Quarters(3)
         self.head = nn.Conv2d(fine, 3 * 4, 3, padding=1)
         # Small first answers: little stands in front (a logit of -2), 2 m away and a metre before the plate.
         with torch.no_grad():
@@ -151,7 +152,9 @@ class PlateNet(nn.Module):
         self, plate: Features, frame: Features, plate_depth: Float[Tensor, "b 1 h w"] | None, size: tuple[int, int]
     ) -> Output:
         """Features of both pictures (and the plate's depth in metres, 0 = unknown) -> Output at `size` (h, w)."""
-        prior = self.prior(_prior(plate_depth, frame[1], 4))
+        ground = None if plate_depth is None else _ground(plate_depth)
+        known = _nothing(frame[1]) if ground is None else F.avg_pool2d(ground, 4).to(frame[1].dtype)
+        prior = self.prior(_over_known(known))
         extras = (prior,), (), (F.avg_pool2d(prior, 4),)
         fine, middle, coarse = (
             meet(f, p, *extra) for meet, f, p, extra in zip(self.meet, frame[1:], plate[1:], extras, strict=True)
@@ -162,15 +165,15 @@ class PlateNet(nn.Module):
             x = self.join[i](twice(self.shrink[i](x)) + skip)
             rough = _smoothly_twice(rough) + self.rough[i + 1](x)
             if i == 0:
-                rough = self._stood(x, rough, plate_depth)
+                rough = self._stood(x, rough, known)
         x = self._detail(plate[0], frame[0]) + twice(self.shrink[2](x))
-        # Splits, not slices: the gradient of a slice is a full map of zeros.
-        sharp = _cut(F.pixel_shuffle(self.head(x), 2), size).split(1, dim=1)
-        smooth = [_cut(_smoothly_twice(one), size) for one in _smoothly_twice(rough).split(1, dim=1)]
-        logits, behind, front = smooth[0] + sharp[0], smooth[1] + sharp[1], smooth[2]
-        if plate_depth is not None:
-            trust = sharp[2].sigmoid() * (plate_depth > 0)
-            behind = behind + trust * (plate_depth.clamp(NEAR_M, FAR_M).log() - behind)
+        sharp, smooth = self.head(x), self.quarters(_smoothly_twice(rough))
+        # Sub-pixels of sharp and smooth are added at 1/2: at full size there is but one shuffle.
+        four = torch.cat((sharp[:, :8] + smooth[:, :8], smooth[:, 8:], sharp[:, 8:]), dim=1)
+        logits, behind, front, trust = _cut(F.pixel_shuffle(four, 2), size).split(1, dim=1)
+        if ground is not None:
+            given, sure = _cut(ground, size).split(1, dim=1)
+            behind = behind + trust.sigmoid() * sure * (given * LOG_RANGE + math.log(NEAR_M) - behind)
         # The mask learns from masks alone: depth, unknown in many scenes, takes its edges from there.
         return Output(logits, layered(logits, behind, front), (behind, front))
 
@@ -186,27 +189,34 @@ class PlateNet(nn.Module):
         plates, frames = (tuple(pair[i] for pair in maps) for i in (0, 1))
         return self.decode(plates, frames, plate_depth, (frame.shape[-2], frame.shape[-1]))
 
-    def _stood(self, x: Tensor, rough: Tensor, plate_depth: Tensor | None) -> Tensor:
+    def _stood(self, x: Tensor, rough: Tensor, known: Tensor) -> Tensor:
         """The rough answers at 1/8, the depth in front looked up in the plate's, as far as that is known."""
         logits, behind, front = rough.split(1, dim=1)
-        scaled, known = _prior(plate_depth, x, 8).split(1, dim=1)
-        ground = torch.lerp(behind, scaled * LOG_RANGE + math.log(NEAR_M), known)
-        return torch.cat((logits, behind, self.standing(x, logits, ground, front, known).to(rough.dtype)), dim=1)
+        scaled, share = _over_known(F.avg_pool2d(known, 2)).split(1, dim=1)
+        ground = torch.lerp(behind, scaled * LOG_RANGE + math.log(NEAR_M), share)
+        return torch.cat((logits, behind, self.standing(x, logits, ground, front, share).to(rough.dtype)), dim=1)
 
     def _detail(self, plate: Float[Tensor, "p 3 h w"], frame: Float[Tensor, "b 3 h w"]) -> Tensor:
         """Both pictures and their difference as one map at 1/2."""
         return self.detail(torch.cat((frame, plate.expand_as(frame), (frame - plate).abs()), dim=1))
 
 
-def _prior(depth: Tensor | None, like: Tensor, scale: int) -> Tensor:
-    """The plate's depth as [b, 2, h, w] of a map at 1/scale: scaled ln z, share of known pixels."""
-    if depth is None:
-        return like.new_zeros((like.shape[0], 2, *like.shape[-2:]))
+def _ground(depth: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 2 ph pw"]:
+    """The plate's depth, padded: ln z scaled to 0..1, and 1; both 0 where it is unknown."""
     depth = _pad(depth)
     known = (depth > 0).to(depth.dtype)
-    scaled = torch.where(depth > 0, torch.log(depth.clamp(NEAR_M, FAR_M) / NEAR_M) / LOG_RANGE, 0)
-    share, mean = F.avg_pool2d(known, scale), F.avg_pool2d(scaled, scale)
-    return torch.cat((mean / share.clamp(min=1e-3), share), dim=1).to(like.dtype)
+    return torch.cat((known * (depth.clamp(NEAR_M, FAR_M).log() - math.log(NEAR_M)) / LOG_RANGE, known), dim=1)
+
+
+def _nothing(like: Float[Tensor, "b _ h w"]) -> Float[Tensor, "b 2 h w"]:
+    """What `_ground` says where no depth was given."""
+    return like.new_zeros((like.shape[0], 2, *like.shape[-2:]))
+
+
+def _over_known(means: Float[Tensor, "b 2 h w"]) -> Float[Tensor, "b 2 h w"]:
+    """Means of `_ground` over all pixels -> mean of ln z over the known ones, and their share."""
+    mean, share = means.split(1, dim=1)
+    return torch.cat((mean / share.clamp(min=1e-3), share), dim=1)
 
 
 def _start_as_difference(layer: nn.Sequential, channels: int) -> None:

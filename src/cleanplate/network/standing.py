@@ -108,7 +108,9 @@ def lower_ends(alpha: Map) -> Float[Tensor, "b w h h"]:
     stops = 1 - F.pad(columns[:, :, 1:], (0, 1))
     rows = torch.arange(alpha.shape[2], device=alpha.device)
     below = rows[None, :] >= rows[:, None]
-    return torch.where(below, way[:, :, None, :] - way[:, :, :, None], -torch.inf).exp() * stops[:, :, None, :]
+    # exp is slow where it underflows: e^-40 is nothing, too.
+    shares = torch.where(below, way[:, :, None, :] - way[:, :, :, None], -40.0).clamp(min=-40.0).exp()
+    return shares * stops[:, :, None, :]
 
 
 def _at(ends: Float[Tensor, "b w h h"], values: Map) -> Map:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cleanplate.network.build import build
+from cleanplate.network.layers import Quarters
 from cleanplate.network.standing import Asking
 from cleanplate.pictures.writing import write_atomically
 
@@ -100,6 +101,8 @@ def _flops(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> int
     if isinstance(module, Asking):
         values, query = inputs[:2]
         return 2 * query.numel() * query.shape[-1] + 2 * values.numel() * values.shape[1]
+    if isinstance(module, Quarters):
+        return 2 * output.numel() * module.weights[0].numel()
     if isinstance(module, nn.Conv2d):
         return 2 * module.weight.numel() * output.shape[0] * output.shape[-2] * output.shape[-1]
     return 2 * module.weight.numel() * output.shape[0] if isinstance(module, nn.Linear) else 0
