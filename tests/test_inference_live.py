@@ -47,7 +47,8 @@ def test_who_is_slow_gets_the_newest_frame() -> None:
     assert reader.dropped >= len(times)
     assert times[0] == 0
     assert (np.diff(times) > 0).all()
-    assert times[-1] == pytest.approx(clock[-1] - clock[0], abs=0.6)  # not behind: frames are left out instead
+    # Not behind: frames are left out instead. What lay in buffers at the beginning may put it ahead.
+    assert times[-1] > clock[-1] - clock[0] - 0.6
 
 
 def test_the_end_of_a_stream_is_the_end() -> None:

@@ -74,7 +74,9 @@ def test_the_pipeline_gives_what_a_plain_loop_gives(made: Path, model: Predictor
     assert piped == plain  # without loss, and depth follows alpha
     masks = (VideoReader(tmp_path / folder / "walk_mask.mp4") for folder in ("plain", "out"))
     for one, other in zip(*masks, strict=True):  # x264 is not the same to the bit from run to run
-        assert np.abs(one.astype(int) - other).max() <= 8
+        apart = np.abs(one.astype(int) - other)
+        assert apart.mean() < 1
+        assert apart.max() <= 32
     assert sorted(p.name for p in (tmp_path / "plain").iterdir()) == sorted(
         p.name for p in (tmp_path / "out").iterdir() if p.name != "predictions.json"
     )
