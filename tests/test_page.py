@@ -281,7 +281,9 @@ def test_nothing_is_asked_of_another_server(visit: Visit):
 def test_axe_finds_nothing_and_a_phone_needs_no_sideways_scrolling(browser: Any, address: str, scheme: str):
     from axe_playwright_python.sync_playwright import Axe
 
-    visit = Visit(browser, address, viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    visit = Visit(
+        browser, address, viewport={"width": 390, "height": 844}, color_scheme=scheme, reduced_motion="reduce"
+    )
     visit.said("Ready")
     for button, words in (("Start the camera", "The camera is on"), ("Show an example", "Done")):
         visit.page.get_by_role("button", name=button).click()
