@@ -18,8 +18,9 @@ setup: .venv/installed ## install cleanplate and its tools into .venv
 	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install --disable-pip-version-check --quiet -e '.[dev]'
 	@touch $@
 
-setup-extra: setup ## install the system packages that some tests need (Debian, root): a browser
-	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -q -y --no-install-recommends chromium; }
+EXTRA := chromium gir1.2-gst-rtsp-server-1.0 python3-gi
+setup-extra: setup ## install the system packages that some tests need (Debian, root): a browser, an RTSP server
+	@dpkg -s $(EXTRA) >/dev/null 2>&1 || { apt-get update -q && apt-get install -q -y --no-install-recommends $(EXTRA); }
 
 demo: setup ## sample pictures -> scenes -> training -> evaluation -> predictions -> report, in runs/demo
 	$(BIN)/cleanplate train --out $(DEMO) --minutes 9

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cleanplate.measures import losses
-from cleanplate.network.platenet import Context, PlateNet, conv
+from cleanplate.network.platenet import Context, Plate, PlateNet, Scene, conv
 from cleanplate.pictures.writing import write_atomically
 from cleanplate.scenes.dataset import loader, to_float
 from cleanplate.settings import TrainSettings
@@ -61,8 +61,8 @@ class Separable(nn.Module):
 class Undetailed(PlateNet):
     """The finest map sees both pictures, but is not given their difference."""
 
-    def _detail(self, plate: Tensor, frame: Tensor) -> Tensor:
-        return self.detail(torch.cat((frame, plate.expand_as(frame), torch.zeros_like(frame)), dim=1))
+    def _detail(self, plate: Plate, frame: Tensor) -> Tensor:
+        return self.detail.join(self.detail.part(0, frame) + plate.d2)
 
 
 class Local(Context):
@@ -72,6 +72,13 @@ class Local(Context):
         low = self.down(x)
         nothing = low.new_zeros((len(low), low.shape[1] + 2, *low.shape[-2:]))
         return x + F.interpolate(self.mix(torch.cat((low, nothing), dim=1)), scale_factor=2, mode="nearest")
+
+
+class Glance(Scene):
+    """The plate is looked at no longer than a frame: the scene stays unknown."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.zeros_like(input[:, :96])
 
 
 def _with_blocks(block: Callable[[int, int], nn.Module]) -> PlateNet:
@@ -84,6 +91,12 @@ def _with_blocks(block: Callable[[int, int], nn.Module]) -> PlateNet:
 def _local() -> PlateNet:
     network = PlateNet()
     network.context = Local(96, 128)
+    return network
+
+
+def _glance() -> PlateNet:
+    network = PlateNet()
+    network.scene = Glance(96, 64, 16)
     return network
 
 
@@ -102,6 +115,7 @@ VARIANTS: dict[str, Callable[[], nn.Module]] = {
     "dense blocks": lambda: _with_blocks(Dense),
     "separable blocks": lambda: _with_blocks(Separable),
     "no context": _local,
+    "no look at the plate alone": _glance,
     "no difference given": Undetailed,
     "random start": _random_start,
 }

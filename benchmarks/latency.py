@@ -49,8 +49,8 @@ class _Answers(nn.Module):
 
     def forward(self, plate: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
         if isinstance(self.network, PlateNet):
-            features = self.network.encode(plate), self.network.encode(frame)
-            output = self.network.decode(*features, None, (self.size, self.size))
+            known = self.network.remember(self.network.encode(plate))
+            output = self.network.decode(known, self.network.encode(frame), (self.size, self.size))
         else:
             output = self.network(plate, frame, None)
         return output.mask_logits.sigmoid(), output.log_depth.exp()

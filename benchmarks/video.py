@@ -31,15 +31,15 @@ import numpy as np
 from PIL import Image
 
 from cleanplate.care.plate import frames_of
-from cleanplate.inference import smoothing
-from cleanplate.inference.clip import STAGES, Lookout, predict_clip
-from cleanplate.inference.depths import Colours
-from cleanplate.inference.outputs import Outputs
 from cleanplate.inference.predictor import Look, Predictor, load
-from cleanplate.inference.smoothing import Smoothing
 from cleanplate.pictures.frames import VideoReader, VideoWriter, list_images, read_image
 from cleanplate.pictures.sound import Sound
 from cleanplate.pictures.video import Timed
+from cleanplate.predictions import smoothing
+from cleanplate.predictions.clip import STAGES, Lookout, predict_clip
+from cleanplate.predictions.depths import Colours
+from cleanplate.predictions.outputs import Outputs
+from cleanplate.predictions.smoothing import Smoothing
 from cleanplate.settings import VideoKind
 from cleanplate.types import Pixels
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cleanplate.inference import joining, tracing
+from cleanplate.export import joining, tracing
 from cleanplate.inference.opening import GRAPHS
 from cleanplate.network import checkpoint
 from cleanplate.network.fold import folded

@@ -111,13 +111,14 @@ class Differing:
     gate: threading.Event = field(default_factory=threading.Event)
     seen: int = 0
 
-    def plate(self, plate: Pixels) -> np.ndarray:
-        return plate
+    def plate(self, plate: Pixels, plate_depth: Depth | None) -> tuple[Pixels, Depth | None]:
+        return plate, plate_depth
 
-    def answer(self, features: np.ndarray, frame: Pixels, plate_depth: Depth | None) -> Answer:
+    def answer(self, known: tuple[Pixels, Depth | None], frame: Pixels) -> Answer:
         self.seen += 1
         assert self.gate.wait(20)
-        alpha = cv2.absdiff(features, frame).max(axis=2).astype(np.float32) / 255
+        plate, plate_depth = known
+        alpha = cv2.absdiff(plate, frame).max(axis=2).astype(np.float32) / 255
         behind = np.zeros_like(alpha) if plate_depth is None else np.log(np.maximum(plate_depth, 0.1))
         return Answer(alpha, behind, behind - 1)
 

@@ -9,9 +9,21 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cleanplate.types import Pixels
+from cleanplate.types import Alpha, Pixels
 
 WAIT_MS = 30_000
+
+ENLARGE = """async ({ alpha, small, frame, plate, large }) => {
+  const load = (name) => import(new URL(name, location.href).href);
+  const [{ enlargeAlpha }, { Rows, shrink }] = [await load("upsample.js"), await load("pixels.js")];
+  const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const rgb = bytes(frame);
+  const rgba = new Uint8ClampedArray((rgb.length / 3) * 4).fill(255);
+  rgb.forEach((value, i) => (rgba[Math.floor(i / 3) * 4 + (i % 3)] = value));
+  const rows = new Rows(await createImageBitmap(new ImageData(rgba, large[1], large[0])));
+  const found = enlargeAlpha(new Float32Array(bytes(alpha).buffer), small, rows, shrink(rows, ...small), bytes(plate));
+  return btoa(Array.from(new Uint8Array(found.buffer), (byte) => String.fromCharCode(byte)).join(""));
+}"""
 
 
 class Visit:
@@ -66,10 +78,21 @@ class Visit:
         with Image.open(waiting.value.path()) as image:
             return waiting.value.suggested_filename, np.asarray(image)
 
+    def enlarged(self, alpha: Alpha, frame: Pixels, plate: Pixels) -> np.ndarray:
+        """Alpha at the frame's size by the page's own script; the plate has alpha's size."""
+        given = {"alpha": letters(alpha), "small": alpha.shape, "frame": letters(frame), "plate": letters(plate)}
+        found = self.page.evaluate(ENLARGE, given | {"large": frame.shape[:2]})
+        return np.frombuffer(base64.b64decode(found), np.float32).reshape(frame.shape[:2])
+
     def words(self) -> str:
         items = self.page.locator("#words li")
         self.expect(items.first).to_be_visible(timeout=WAIT_MS)
         return " ".join(items.all_inner_texts())
+
+
+def letters(values: np.ndarray) -> str:
+    """An array as base64, for a hundred thousand numbers are slow as text."""
+    return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()
 
 
 def encoded(picture: Pixels) -> bytes:

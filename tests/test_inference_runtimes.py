@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 
 import cleanplate
 from cleanplate.cli import main
+from cleanplate.inference import onnx_runtime
 from cleanplate.inference.opening import graphs_of
 from cleanplate.inference.predictor import load
 from cleanplate.network import checkpoint
@@ -93,10 +94,43 @@ def test_the_plates_graph_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model = cleanplate.load()
     seen = []
     plate = model.runtime.plate
-    monkeypatch.setattr(model.runtime, "plate", lambda pixels: seen.append(pixels) or plate(pixels))
+    monkeypatch.setattr(model.runtime, "plate", lambda *given: seen.append(given) or plate(*given))
     for _ in range(3):
         model.predict(*GIVEN)
     assert len(seen) == 1
+
+
+@packaged
+def test_another_depth_of_the_plate_is_another_plate(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = cleanplate.load()
+    seen = []
+    plate = model.runtime.plate
+    monkeypatch.setattr(model.runtime, "plate", lambda *given: seen.append(given[1]) or plate(*given))
+    near, far = (np.full((240, 320), metres, np.float32) for metres in (2, 6))
+    answers = [model.predict(*GIVEN, depth).depth.mean() for depth in (near, near.copy(), far, None, far)]
+    assert [None if depth is None else float(depth.max()) for depth in seen] == [2, 6, None, 6]
+    assert answers[0] == answers[1] < answers[2] == answers[4]
+
+
+@packaged
+def test_graphs_are_opened_once_per_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few sizes are kept; who comes back after more than these gets the same answer from a graph opened anew."""
+    opened = []
+    session = onnx_runtime._session
+    monkeypatch.setattr(onnx_runtime, "_session", lambda *given, **how: opened.append(given) or session(*given, **how))
+    graph = onnx_runtime.Graph.open(PACKAGED / "plate.onnx", 1)
+
+    def answer(side: int) -> np.ndarray:
+        picture = np.random.default_rng(side).integers(0, 256, (1, side, side, 3), dtype=np.uint8)
+        return graph.run({"plate": picture, "plate_depth": np.zeros((1, side, side), np.float32)})["m16"]
+
+    sides = [32 * n for n in range(1, onnx_runtime.KEPT + 2)]
+    first = [answer(side) for side in sides]
+    assert len(opened) == 1 + len(sides)  # one to read the header
+    again = [answer(side) for side in reversed(sides)]
+    assert len(opened) == 1 + len(sides) + 1
+    for one, other in zip(first, reversed(again), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @packaged
@@ -122,7 +156,7 @@ def test_graphs_that_do_not_belong_together_are_named(graphs: Path) -> None:
     with pytest.raises(InputError, match="two different networks"):
         cleanplate.load(graphs)
     change(graphs / "frame.onnx", format=7)
-    with pytest.raises(InputError, match=r"graph format 7.* reads 1"):
+    with pytest.raises(InputError, match=r"graph format 7.* reads 2"):
         cleanplate.load(graphs)
     with pytest.raises(InputError, match=r"plate.onnx is the plate graph, expected the whole graph"):
         cleanplate.load(graphs / "plate.onnx")

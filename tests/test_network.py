@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -14,7 +15,7 @@ from cleanplate.network import checkpoint
 from cleanplate.network.build import build
 from cleanplate.network.drawing import draw_network
 from cleanplate.network.fold import folded
-from cleanplate.network.layers import Quarters
+from cleanplate.network.layers import Parted, Quarters, conv
 from cleanplate.network.original import Original, OriginalSmall
 from cleanplate.network.platenet import PlateNet, _ground, _over_known
 from cleanplate.network.summary import summarise, summary
@@ -92,21 +93,47 @@ def test_context_spans_the_picture(net: PlateNet) -> None:
     assert frame.grad[0, :, -32:, -32:].abs().max() > 0
 
 
-def test_the_plates_features_can_be_computed_once(net: PlateNet) -> None:
+def test_a_plate_is_remembered_once(net: PlateNet) -> None:
     plate, frames = pair(40, 56)[0], torch.rand(3, 3, 40, 56)
-    features = net.encode(plate)
-    together = net(plate.expand(3, -1, -1, -1), frames, None)
+    depth = torch.rand(1, 1, 40, 56) + 1
+    known = net.remember(net.encode(plate), depth)
+    together = net(plate.expand(3, -1, -1, -1), frames, depth.expand(3, -1, -1, -1))
     for i in range(3):
-        alone = net.decode(features, net.encode(frames[i : i + 1]), None, (40, 56))
+        alone = net.decode(known, net.encode(frames[i : i + 1]), (40, 56))
         torch.testing.assert_close(alone.mask_logits[0], together.mask_logits[i], atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(alone.log_depth[0], together.log_depth[i], atol=1e-5, rtol=1e-4)
 
 
 def test_one_plate_serves_a_batch_of_frames(net: PlateNet) -> None:
     plate, frames = pair()[0], torch.rand(3, 3, 64, 64)
-    output = net.decode(net.encode(plate), net.encode(frames), None, (64, 64))
-    expected = net(plate.expand(3, -1, -1, -1), frames, None)
-    torch.testing.assert_close(output.mask_logits, expected.mask_logits, atol=1e-5, rtol=1e-4)
+    for depth in (None, torch.rand(1, 1, 64, 64) + 1):
+        output = net.decode(net.remember(net.encode(plate), depth), net.encode(frames), (64, 64))
+        every = None if depth is None else depth.expand(3, -1, -1, -1)
+        expected = net(plate.expand(3, -1, -1, -1), frames, every)
+        torch.testing.assert_close(output.mask_logits, expected.mask_logits, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(output.log_depth, expected.log_depth, atol=1e-5, rtol=1e-4)
+
+
+def test_a_convolution_is_the_sum_of_its_parts() -> None:
+    torch.manual_seed(0)
+    whole, parts = conv(9, 16, stride=2).eval(), Parted(9, 16, stride=2).eval()
+    parts.load_state_dict(whole.state_dict())
+    x = torch.rand(2, 9, 15, 17)
+    for layer, named in ((parts, whole), (folded(nn.Sequential(parts))[0], whole)):
+        total = layer.part(0, x[:, :3], bias=True) + layer.part(3, x[:, 3:8]) + layer.part(8, x[:, 8:])
+        torch.testing.assert_close(layer.join(total), named(x), atol=1e-5, rtol=1e-4)
+
+
+def test_the_scene_is_looked_at_once_per_plate(net: PlateNet) -> None:
+    plate, frame = pair()
+    asked = []
+    net.scene.register_forward_hook(lambda *_: asked.append(1))
+    known = net.remember(net.encode(plate))
+    answers = [net.decode(known, net.encode(one), (64, 64)) for one in (frame, plate, frame)]
+    assert len(asked) == 1
+    with torch.no_grad():
+        net.scene[0][0].weight.normal_()
+    assert not torch.equal(net(plate, frame, None).mask_logits, answers[0].mask_logits)
 
 
 def test_unknown_plate_depth_is_no_plate_depth(net: PlateNet) -> None:
@@ -162,7 +189,7 @@ def test_depth_jumps_where_the_mask_does(net: PlateNet) -> None:
             net.rough[0].bias[0] = logit
             assert net(plate, frame, None).log_depth.exp().mean().item() == pytest.approx(expected, rel=1e-3)
         known = torch.full((1, 1, 64, 64), 7.0)
-        net.head.bias[8:] = 20.0  # full trust in the plate's depth: it is the layer behind, never the one in front
+        net.head.bias[8:12] = 20.0  # full trust in the plate's depth: it is the layer behind, never the one in front
         for logit, expected in ((6.0, 2.0), (-6.0, 7.0)):
             net.rough[0].bias[0] = logit
             assert net(plate, frame, known).log_depth.exp().mean().item() == pytest.approx(expected, rel=1e-3)
@@ -246,4 +273,6 @@ def test_checkpoint_errors_say_what_to_do(net: PlateNet, tmp_path) -> None:
 def test_quarters_are_a_bilinear_enlargement() -> None:
     maps = torch.rand(2, 3, 5, 7)
     expected = F.interpolate(maps, scale_factor=2, mode="bilinear", align_corners=False)
-    torch.testing.assert_close(F.pixel_shuffle(Quarters(3)(maps), 2), expected)
+    found = F.pixel_shuffle(Quarters((True, True, False, True))(maps), 2)
+    torch.testing.assert_close(found[:, [0, 1, 3]], expected)
+    assert not found[:, 2].any()

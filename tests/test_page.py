@@ -16,6 +16,7 @@ import pytest
 from cleanplate.care.correct import Care
 from cleanplate.inference.predictor import Predictor, load, working_size
 from cleanplate.inference.runtimes import layered
+from cleanplate.inference.upsample import enlarge_alpha
 from cleanplate.network.checkpoint import released
 from cleanplate.page.assets import EXAMPLE, HEADERS, ROOT, assets
 from cleanplate.pictures.draw import colour_depth
@@ -85,7 +86,7 @@ def expected(predictor: Predictor, plate: Pixels, frame: Pixels, side: int) -> t
     alpha = predictor.look(plate, frame, fit=True).answer.alpha
     height, width = working_size(*frame.shape[:2], side)
     small = [cv2.resize(one, (width, height), interpolation=cv2.INTER_AREA) for one in (plate, frame)]
-    answer = predictor.runtime.answer(predictor.runtime.plate(small[0]), small[1], None)
+    answer = predictor.runtime.answer(predictor.runtime.plate(small[0], None), small[1])
     assert answer.behind is not None
     assert answer.front is not None
     return alpha, np.exp(layered(answer.alpha, answer.behind, answer.front))
@@ -128,12 +129,16 @@ def test_downloads_are_the_answer_at_the_frames_size(visit: Visit, predictor: Pr
     name, mask = visit.download("mask")
     assert name == "frame_mask.png"
     assert mask.dtype == np.uint8
-    enlarged = cv2.resize(answer["alpha"], (width, height), interpolation=cv2.INTER_LINEAR)
-    assert np.abs(mask - enlarged * 255).max() <= 1
-    # The predictor's own mask is refined along the frame's edges, elsewhere they are one.
     predictor.working_side = 256
     own = predictor.predict(plate, frame).alpha
-    assert np.abs(mask / 255 - own).mean() < 0.01
+    band = np.abs(own - cv2.resize(answer["alpha"], (width, height), interpolation=cv2.INTER_LINEAR)) > 0.01
+    assert band.mean() > 0.01
+    assert np.abs(mask / 255 - own)[band].mean() < 0.005
+    assert np.abs(mask / 255 - own).mean() < 0.001
+    shown = visit.page.evaluate(
+        "() => Array.from(document.getElementById('mask').getContext('2d').getImageData(0, 0, 320, 240).data)"
+    )
+    assert np.array_equal(np.array(shown, np.uint8).reshape(height, width, 4)[..., 0], mask)
     _, depth = visit.download("depth")
     assert depth.dtype == np.uint16
     assert depth.shape == (height, width)
@@ -148,6 +153,48 @@ def test_downloads_are_the_answer_at_the_frames_size(visit: Visit, predictor: Pr
     soft = (mask > 90) & (mask < 220)
     behind = np.abs(cutout[soft][:, :3].astype(int) - plate[soft]).mean()
     assert behind > np.abs(frame[soft].astype(int) - plate[soft]).mean()
+
+
+@needs_chromium
+def test_alpha_is_enlarged_along_the_frames_edges_as_the_predictor_does(
+    visit: Visit, predictor: Predictor, pair: tuple[Pixels, Pixels]
+):
+    plate, frame = (cv2.resize(one, (640, 480), interpolation=cv2.INTER_CUBIC) for one in pair)
+    predictor.working_side = 192
+    look = predictor.look(plate, frame)
+    assert look.plate is not None
+    own = enlarge_alpha(look.answer.alpha, frame, look.plate)
+    found = visit.enlarged(look.answer.alpha, frame, look.plate)
+    bilinear = cv2.resize(look.answer.alpha, (640, 480), interpolation=cv2.INTER_LINEAR)
+    band = np.abs(own - bilinear) > 0.01
+    assert 0.01 < band.mean() < 0.2
+    assert np.abs(found - own)[band].mean() < 2e-4
+    assert np.abs(found - own).max() < 5e-3
+
+
+@needs_chromium
+def test_exposure_is_corrected_as_plate_care_does_and_only_where_it_is_wrong(
+    visit: Visit, predictor: Predictor, pair: tuple[Pixels, Pixels]
+):
+    plate, frame = pair
+    visit.look(plate, frame, 320)
+    assert visit.page.evaluate("cleanplate.answer.exposure") is None
+    darker = (frame * np.array([0.7, 0.7, 0.6])).astype(np.uint8)
+    visit.give("frame", darker)
+    visit.expect(visit.page.locator("#words")).to_contain_text("white balance differ", timeout=WAIT_MS)
+    answer, found = visit.answer(), visit.page.evaluate("cleanplate.answer.exposure")
+    care = Care(plate).correct(darker)
+    assert care.alignment.is_identity
+    assert np.allclose([curve[0] for curve in found], care.exposure.gain, atol=0.005)
+    predictor.working_side = 320
+    uncorrected = predictor.look(plate, darker).answer.alpha
+    corrected = predictor.look(plate, darker, correction=care).answer.alpha
+    assert np.abs(answer["alpha"] - corrected).mean() < 2e-4
+    assert np.abs(answer["alpha"] - uncorrected).mean() > 2e-3
+    # The cutout has the frame's own colours, not the corrected ones.
+    _, cutout = visit.download("cutout")
+    solid = cutout[..., 3] == 255
+    assert np.array_equal(cutout[solid][:, :3], darker[solid])
 
 
 @needs_chromium

@@ -12,12 +12,13 @@ import torch
 from torch import nn
 
 from cleanplate.network import checkpoint
+from cleanplate.pictures.pairs import Pair
 from cleanplate.pictures.split import split
 from cleanplate.settings import EffectKind, OptimizerSettings, PlanSettings, TrainSettings
 from cleanplate.training import loop
 from cleanplate.training.average import Average
 from cleanplate.training.loop import train
-from cleanplate.training.material import find_material
+from cleanplate.training.material import _sorted_pairs, find_material
 from cleanplate.training.validation import score
 from cleanplate.types import InputError
 from made_pairs import write_pairs
@@ -95,6 +96,16 @@ def test_a_run_says_which_pairs_it_learned_from(folder, tmp_path, capsys) -> Non
     assert "pairs: 4 train, 1 validation, 1 test" in capsys.readouterr().err
     with pytest.raises(InputError, match=r"holds another run: pairs is .*; pairs is gone"):
         run(tmp_path, folder, replace(SMALL, samples=8), pairs=False)
+
+
+def test_a_folder_s_name_says_what_its_pairs_are_for() -> None:
+    split_up = [f"room{n}" for n in range(6)]
+    stated = {"train/a": "train", "more/test/b": "test", "validation/c": "validation", "d/train": "?"}
+    pairs = tuple(Pair(scene, *(Path("x"),) * 5, 0) for scene in [*split_up, *stated])
+    found = {pair.scene: part for part, some in _sorted_pairs(pairs, 0).items() for pair in some}
+    expected = split([*split_up, "d/train"], 0)  # a scene called train is one like any other
+    assert found == expected | {scene: part for scene, part in stated.items() if part != "?"}
+    assert {scene: found[scene] for scene in split_up} != dict.fromkeys(split_up, "train")
 
 
 def test_validation_measures_pairs_and_the_best_is_best_at_both(folder, tmp_path) -> None:

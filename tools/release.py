@@ -35,7 +35,7 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from cleanplate.inference.export import Precision, export
+from cleanplate.export.export import Precision, export
 from cleanplate.inference.predictor import load
 from cleanplate.network import checkpoint
 from cleanplate.network.fingerprints import KNOWN_PARTS, pack

@@ -1,64 +1,108 @@
-"""Clock: figures of speed, measured in turn, A B A B ..., within the same rounds; the medians are told.
+"""Clock: how long calls take, measured in turn, A B A B ..., within the same rounds; the medians are told.
 
-A call that is quick is repeated until MEASURED_S have passed. What has had a round when time is up is told, what has
-not is left out.
+A call that is quick is repeated until MEASURED_S have passed. Seconds are processor time of the whole process, which
+other programs lengthen little; `wall` is for calls that work on several threads, or in other processes.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Hashable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 MEASURED_S = 0.2
-MOST_SECONDS = 220.0
+
+Key = TypeVar("Key", bound=Hashable)
+Call = Callable[[], object]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure. value: the median, in `unit`; where it is a ratio, of `ours` and `other`, both in `each`."""
+    """One line of the table.
 
-    name: str
+    what: was done, by whom. side: of the pictures, pixels; None where there are none. threads: None: own processes.
+    value: the median, in `unit`: ms, s, scenes/s, or x for a ratio of two other lines.
+    products: the value as a multiple of a matrix product in the same rounds. pairs: of float32 ONNX Runtime's pair.
+    """
+
+    what: str
+    by: str
+    side: int | None
+    threads: int | None
     value: float
     unit: str
-    relative_to: str | None = None
-    ours: float | None = None
-    other: float | None = None
-    each: str | None = None
-    note: str = ""
+    products: float | None = None
+    pairs: float | None = None
 
 
+@dataclass
+class Measured:
+    """Lines of the table, and why those that are missing are missing, by what they would have been of."""
+
+    figures: list[Figure] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def __add__(self, other: Measured) -> Measured:
+        return Measured(self.figures + other.figures, self.left_out | other.left_out)
+
+
+@dataclass(frozen=True)
 class Clock:
-    """Takes the rounds: how many, and until when."""
+    """Takes the rounds: how many."""
 
-    def __init__(self, rounds: int, most_seconds: float = MOST_SECONDS) -> None:
-        self.rounds = rounds
-        self.end = time.perf_counter() + most_seconds
+    rounds: int
 
-    def medians(self, *calls: Callable[[], object]) -> list[float] | None:
-        """Median seconds per call of each, measured in turn in every round; None when time is up before one round."""
-        taken: list[list[float]] = [[] for _ in calls]
-        for number in range(self.rounds):
-            if time.perf_counter() > self.end:
-                break
-            if number == 0:  # the first call of a network compiles its kernels
-                for call in calls:
-                    call()
-            for times, call in zip(taken, calls, strict=True):
-                times.append(_seconds(call))
-        return [statistics.median(times) for times in taken] if taken[0] else None
+    def medians(self, calls: Mapping[Key, Call], *, wall: bool = False) -> dict[Key, float]:
+        """Median seconds per call of each, measured in turn in every round."""
+        now = time.perf_counter if wall else time.process_time
+        for call in calls.values():  # the first call of a network compiles its kernels
+            call()
+        taken: dict[Key, list[float]] = {key: [] for key in calls}
+        for _ in range(self.rounds):
+            for key, call in calls.items():
+                taken[key].append(_seconds(call, now))
+        return {key: statistics.median(seconds) for key, seconds in taken.items()}
 
 
-def _seconds(call: Callable[[], object]) -> float:
+def _seconds(call: Call, now: Callable[[], float]) -> float:
     """Seconds per call, over as many calls as fill MEASURED_S."""
-    start = time.perf_counter()
+    start = now()
     call()
-    once = time.perf_counter() - start
+    once = now() - start
     if once >= MEASURED_S:
         return once
-    count = max(1, round(MEASURED_S / max(once, 1e-6)))
-    start = time.perf_counter()
+    count = max(1, round(MEASURED_S / max(once, 1e-5)))
+    start = now()
     for _ in range(count):
         call()
-    return (time.perf_counter() - start) / count
+    return (now() - start) / count
+
+
+@contextmanager
+def threads_of_torch(count: int | None) -> Generator[None]:
+    """Within, torch has so many threads; None: as many as before."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def one_thread() -> Generator[None]:
+    """Within, torch and OpenCV have one thread each."""
+    import cv2
+
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        with threads_of_torch(1):
+            yield
+    finally:
+        cv2.setNumThreads(before)

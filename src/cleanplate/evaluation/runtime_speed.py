@@ -1,18 +1,25 @@
-"""Runtime speed: the packaged model by every runtime that is installed, one thread each, beside what else there is.
+"""Runtime speed: one model by every runtime that is installed, on one thread, beside what else there is.
 
-Contract: a pair of SIDE x SIDE pixels goes in as bytes and comes out as alpha and ln depth, plate and frame both
-encoded; "next frame" has the plate's features already. All runtimes are measured in turn. Beside them, in the same
-turns, a PRODUCT^3 float32 matrix product, by which figures of different processors compare, and the original network
-in torch. `frames_of_others`: what people run on fixed cameras today, at the same size.
+Contract: pictures of side x side pixels go in as bytes and come out as alpha and ln depth. Measured in the same rounds:
+
+    product        PRODUCT^3 in float32, by torch: processors differ, ratios to it much less
+    pair           plate and frame to an answer, by the whole graph; by torch, the plate and then the frame
+    plate          what is remembered of a plate, by the half that a video runs once
+    next frame     the answer to a frame of a plate that is remembered
+    original       a pair by the original network in torch
+    MOG2, ...      a frame by background subtractors that know their plate: what people run on fixed cameras today
+
+`figures` and `ratios` are pure: milliseconds in, lines of the table out. The graphs are exported first, which proves
+them, and takes longer than the measuring; INT8 is measured only where export offers it (export/export.py).
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Generator, Iterator
-from contextlib import chdir, contextmanager
-from importlib.util import find_spec
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack, chdir, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,100 +27,120 @@ import cv2
 import numpy as np
 import torch
 
-from cleanplate.evaluation.clock import Clock, Figure
+from cleanplate.evaluation.clock import Call, Clock, Figure, Measured, one_thread
+from cleanplate.export.export import Precision, export
 from cleanplate.inference.opening import open_model
 from cleanplate.inference.runtimes import Runtime
-from cleanplate.network import checkpoint
 from cleanplate.network.build import build
 from cleanplate.network.fold import folded
 from cleanplate.types import InputError, Pixels
 
-SIDE, PRODUCT = 256, 1024
-MODEL = Path(checkpoint.RELEASED)
+PRODUCT = 1024
+PRECISIONS: dict[str, Precision] = {"float32": "fp32", "INT8": "int8"}
 
-Call = Callable[[], object]
-
-
-def runtimes(clock: Clock) -> Iterator[Figure]:
-    """A pair and the next frame by each runtime, as multiples of a product; against float32 ONNX Runtime."""
-    plate, frame = _pictures()
-    with _one_thread(), tempfile.TemporaryDirectory() as folder:
-        opened = dict(_runtimes(Path(folder)))
-        calls: dict[str, Call] = {"product": _product(), "original": _original()}
-        for name, runtime in opened.items():
-            calls[f"{name}, pair"] = _pair(runtime, plate, frame)
-            calls[f"{name}, next frame"] = _next(runtime, plate, frame)
-        times = clock.medians(*calls.values())
-    if times is None:
-        return
-    took = {name: 1000 * seconds for name, seconds in zip(calls, times, strict=True)}
-    pair = took["onnx, pair"]
-    for name in opened:
-        yield _products(f"{SIDE}x{SIDE} pair, {name}, 1 thread", took[f"{name}, pair"], took["product"])
-        if name != "onnx":
-            each = took[f"{name}, pair"]
-            yield Figure(f"{name} beside onnx, pair", pair / each, "x", "float32 ONNX Runtime", each, pair, "ms")
-    following = took["onnx, next frame"]
-    yield Figure("next frame beside a pair, onnx", pair / following, "x", "a new plate", following, pair, "ms")
-    original = took["original"]
-    note = "both on one thread"
-    yield Figure("pair, onnx", original / pair, "x", "the original network in torch", pair, original, "ms", note)
+Key = tuple[str, str]
+"""What was done, and by whom."""
+BASE: Key = ("product", "torch")
+PAIR: Key = ("pair", "ONNX Runtime float32")
+NEXT: Key = ("next frame", PAIR[1])
+ORIGINAL: Key = ("pair", "original, torch")
 
 
-def frames_of_others(clock: Clock) -> Iterator[Figure]:
-    """A frame through background subtractors that know their plate, beside the next frame by ONNX Runtime."""
-    plate, frame = _pictures()
-    runtime, _ = open_model(MODEL, "onnx", None, 1)
-    with _one_thread(), _subtractors(plate) as others:
-        calls = {name: lambda one=one: one.apply(frame) for name, one in others.items()}
-        times = clock.medians(_next(runtime, plate, frame), *calls.values())
-    if times is None:
-        return
-    ours, *theirs = (1000 * seconds for seconds in times)
-    for name, other in zip(others, theirs, strict=True):
-        yield Figure(f"next frame, onnx, beside {name}", other / ours, "x", name, ours, other, "ms", "one thread")
+def runtimes(clock: Clock, model: Path, graphs: Path | None, side: int) -> Measured:
+    """All runtimes, the original and the subtractors, and the ratios that matter.
 
-
-def _runtimes(folder: Path) -> Iterator[tuple[str, Runtime]]:
-    """By name: what is installed; INT8 as far as export offers it for this model."""
-    from cleanplate.inference.export import export
-
-    yield "onnx", open_model(MODEL, "onnx", None, 1)[0]
-    try:
-        export(MODEL, folder / "int8", precision="int8")
-    except InputError:
-        pass  # it would lose too much of the mask: nobody is offered it
-    else:
-        yield "onnx int8", open_model(folder / "int8", "onnx", None, 1)[0]
-    if find_spec("openvino"):
-        yield "openvino", open_model(MODEL, "openvino", None, 1)[0]
-    yield "torch", open_model(MODEL, "torch", "cpu", 1)[0]
-
-
-def _pictures() -> tuple[Pixels, Pixels]:
+    model: a run's folder, a checkpoint or `released`. graphs: a folder for its exported graphs, by precision; what is
+    there is used; by default they are made for this measuring only.
+    Raises InputError: no such model, or one that cannot be exported; graphs of different networks.
+    """
     rng = np.random.default_rng(0)
-    plate, frame = (rng.integers(0, 256, (SIDE, SIDE, 3), np.uint8) for _ in range(2))
-    return plate, frame
+    plate, frame = (rng.integers(0, 256, (side, side, 3), np.uint8) for _ in range(2))
+    with ExitStack() as stack:
+        stack.enter_context(one_thread())
+        folder = (graphs or Path(stack.enter_context(tempfile.TemporaryDirectory()))).resolve()
+        calls, left_out = _calls(model, folder, plate, frame)
+        calls |= stack.enter_context(_subtractors(plate, frame, left_out))
+        times = {key: 1000 * seconds for key, seconds in clock.medians(calls).items()}
+    return Measured(figures(times, side) + ratios(times, side), left_out)
 
 
-def _pair(runtime: Runtime, plate: Pixels, frame: Pixels) -> Call:
-    return lambda: runtime.answer(runtime.plate(plate), frame, None)
+def figures(times: Mapping[Key, float], side: int) -> list[Figure]:
+    """Milliseconds as lines of the table. times: with BASE and PAIR among them."""
+    return [
+        Figure(*key, PRODUCT if key == BASE else side, 1, ms, "ms", ms / times[BASE], ms / times[PAIR])
+        for key, ms in times.items()
+    ]
 
 
-def _next(runtime: Runtime, plate: Pixels, frame: Pixels) -> Call:
-    features = runtime.plate(plate)
-    return lambda: runtime.answer(features, frame, None)
+def ratios(times: Mapping[Key, float], side: int) -> list[Figure]:
+    """What float32 ONNX Runtime's pair is beside a product, the original, a next frame and the fastest runtime."""
+    offered = [key for key in times if key[0] == "pair" and key != ORIGINAL]
+    best = min(offered, key=lambda key: times[key])
+    pair, by = times[PAIR], PAIR[1]
+    found = {
+        ("pair / product", by): pair / times[BASE],
+        ("original's pair / pair", by): times[ORIGINAL] / pair,
+        ("next frame / pair", by): times[NEXT] / pair,
+        ("pair / pair of the fastest runtime", best[1]): pair / times[best],
+    }
+    return [Figure(*key, side, 1, value, "x") for key, value in found.items()]
 
 
-def _product() -> Call:
+def _calls(model: Path, graphs: Path, plate: Pixels, frame: Pixels) -> tuple[dict[Key, Call], dict[str, str]]:
+    """What is timed of networks; and what is left out, with the reason."""
     factor = torch.rand(PRODUCT, PRODUCT, generator=torch.Generator().manual_seed(0))
-    return lambda: factor @ factor
+    calls: dict[Key, Call] = {BASE: lambda: factor @ factor}
+    left_out: dict[str, str] = {}
+    found = _exported(model, graphs, left_out)
+    for numbers, folder in found.items():
+        whole, halves = (open_model(path, "onnx", None, 1)[0] for path in (folder / "model.onnx", folder))
+        calls |= _three(f"ONNX Runtime {numbers}", whole, halves, plate, frame)
+    for numbers, folder in found.items():
+        try:  # the same files are open already, so that only OpenVINO itself can be missing
+            whole, halves = (open_model(path, "openvino", None, 1)[0] for path in (folder / "model.onnx", folder))
+        except InputError as error:
+            left_out["OpenVINO"] = str(error)
+        else:
+            calls |= _three(f"OpenVINO {numbers}", whole, halves, plate, frame)
+    network, _ = open_model(model, "torch", "cpu", 1)
+    calls |= _three("torch", network, network, plate, frame)
+    return calls | {ORIGINAL: _original(plate.shape[0])}, left_out
 
 
-def _original() -> Call:
+def _exported(model: Path, graphs: Path, left_out: dict[str, str]) -> dict[str, Path]:
+    """The folders of graphs by their numbers, made where they are not there. Raises InputError without float32."""
+    found, weights = {}, set()
+    for numbers, precision in PRECISIONS.items():
+        folder = graphs / precision
+        try:
+            if not (folder / "graphs.card.json").is_file():  # written last
+                export(model, folder, precision=precision)
+        except InputError as error:
+            if precision == "fp32":
+                raise
+            left_out[numbers] = str(error)
+        else:
+            found[numbers] = folder
+            weights.add(open_model(folder, "onnx", None, 1)[1]["weights"])
+    if len(weights) > 1:
+        raise InputError(f"--graphs {graphs} holds graphs of different networks: give an empty folder")
+    return found
+
+
+def _three(by: str, whole: Runtime, halves: Runtime, plate: Pixels, frame: Pixels) -> dict[Key, Call]:
+    """A pair, a plate, and the next frame of a plate that is known. whole, halves: one runtime's, of the same model."""
+    known = halves.plate(plate, None)
+    return {
+        ("pair", by): lambda: whole.answer(whole.plate(plate, None), frame),
+        ("plate", by): lambda: halves.plate(plate, None),
+        ("next frame", by): lambda: halves.answer(known, frame),
+    }
+
+
+def _original(side: int) -> Call:
     """The original network on a pair, batch norms folded, in the memory order that it is fastest in."""
     network: Any = folded(build("original")).to(memory_format=torch.channels_last)  # ty: ignore[no-matching-overload]
-    picture = torch.rand(1, 3, SIDE, SIDE).contiguous(memory_format=torch.channels_last)
+    picture = torch.rand(1, 3, side, side).contiguous(memory_format=torch.channels_last)
 
     def look() -> None:
         with torch.inference_mode():
@@ -122,37 +149,46 @@ def _original() -> Call:
     return look
 
 
-def _products(name: str, took: float, product: float) -> Figure:
-    note = f"{took:.2f} ms; a {PRODUCT}^3 float32 product of torch on one thread takes {product:.2f} ms"
-    return Figure(name, took / product, "products", note=note)
-
-
 @contextmanager
-def _subtractors(plate: Pixels) -> Generator[dict[str, Any]]:
-    """MOG2, KNN and, where pybgs is installed, SuBSENSE; each has seen the plate."""
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
+def _subtractors(plate: Pixels, frame: Pixels, left_out: dict[str, str]) -> Generator[dict[Key, Call]]:
+    """A frame by MOG2, KNN and, where pybgs is installed, SuBSENSE; each has seen the plate."""
     found: dict[str, Any] = {"MOG2": cv2.createBackgroundSubtractorMOG2(), "KNN": cv2.createBackgroundSubtractorKNN()}
-    try:
-        # It reads and writes its settings wherever it is started.
-        with tempfile.TemporaryDirectory() as folder, chdir(folder):
-            if find_spec("pybgs"):
-                import pybgs  # ty: ignore[import-not-found]
+    # SuBSENSE reads and writes its settings wherever it is started.
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+        os.makedirs("config")  # noqa: PTH103 (its own relative path)
+        try:
+            with _silence():
+                found["SuBSENSE"] = _subsense()
+        except ImportError as error:
+            left_out["SuBSENSE"] = f"{error}; benchmarks/subtractors.py says how to install pybgs"
+        for name in found:
+            _apply(found, name, plate)
+        try:
+            yield {("frame", name): partial(_apply, found, name, frame) for name in found}
+        finally:
+            with _silence():
+                found.pop("SuBSENSE", None)
 
-                os.makedirs("config", exist_ok=True)  # noqa: PTH103 (its own relative path)
-                found["SuBSENSE"] = pybgs.SuBSENSE()
-            for one in found.values():
-                one.apply(plate)
-            yield found
-    finally:
-        cv2.setNumThreads(threads)
+
+def _subsense() -> Any:
+    import pybgs  # ty: ignore[import-not-found]
+
+    return pybgs.SuBSENSE()
+
+
+def _apply(found: Mapping[str, Any], name: str, frame: Pixels) -> object:
+    # Looked up, not held: the calls must not outlive the silence in which a subtractor ends.
+    return found[name].apply(frame)
 
 
 @contextmanager
-def _one_thread() -> Generator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _silence() -> Generator[None]:
+    """Standard output of the process, C++ included, goes nowhere: SuBSENSE tells of its birth and death."""
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        os.dup2(kept, 1)
+        os.close(kept)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from cleanplate.inference.runtimes import ANSWERS, FEATURES, Answer, agree, answered, files_of
+from cleanplate.inference.runtimes import ANSWERS, FEATURES, PARTS, Answer, agree, answered, files_of, metres
 from cleanplate.types import Depth, Pixels
 
 KEPT = 4
@@ -45,21 +45,20 @@ class OpenVinoRuntime:
         core = openvino.Core()
         return cls({part: core.read_model(file) for part, file in files.items()}, core, threads), found
 
-    def plate(self, plate: Pixels) -> Any:
-        """The plate's maps, as OpenVINO keeps them; for the whole graph the plate itself."""
-        picture = self._picture(plate)
+    def plate(self, plate: Pixels, plate_depth: Depth | None) -> Any:
+        """What is remembered of the plate, as OpenVINO keeps it; for the whole graph, what was given."""
+        given = {"plate": self._picture(plate), "plate_depth": metres(plate, plate_depth)}
         if "plate" not in self._models:
-            return {"plate": picture}
-        request = self._run("plate", {"plate": picture})
+            return given
+        request = self._run("plate", given)
         return {name: _kept(request.get_tensor(name)) for name in FEATURES}
 
-    def answer(self, features: Any, frame: Pixels, plate_depth: Depth | None) -> Answer:
+    def answer(self, known: Any, frame: Pixels) -> Answer:
         """See `Runtime`."""
-        depth = np.zeros(frame.shape[:2], np.float32) if plate_depth is None else plate_depth
         part = "frame" if "frame" in self._models else "whole"
-        request = self._run(part, {"frame": self._picture(frame), "plate_depth": depth[None], **features})
+        request = self._run(part, {"frame": self._picture(frame), **known})
         names = [name for name in self._outputs[part] if name != "depth"]
-        return answered(names, [request.get_tensor(name).data.copy() for name in names])
+        return answered({name: request.get_tensor(name).data.copy() for name in names})
 
     def _run(self, part: str, given: dict[str, Any]) -> Any:
         """The request of this graph and size, after it has calculated."""
@@ -76,7 +75,7 @@ class OpenVinoRuntime:
         fast = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         model = self._models[part].clone()
         # A plate's maps come from here, in the order and type of _as_calculated.
-        model.reshape({name: _channels_first(shape) if name in FEATURES else shape for name, shape in shapes.items()})
+        model.reshape({name: _channels_first(shape) if name in PARTS else shape for name, shape in shapes.items()})
         wishes: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "bf16" if fast else "f32", "NUM_STREAMS": 1}
         if self._threads is not None:
             wishes["INFERENCE_NUM_THREADS"] = self._threads
@@ -90,7 +89,7 @@ class OpenVinoRuntime:
 
 
 def _as_calculated(model: Any, *, outputs: bool, fast: bool) -> Any:
-    """The graph with its features in the type and the order that convolutions leave and take them in, channels last.
+    """The graph with the plate's parts in the type and order that convolutions leave and take them in, channels last.
 
     Otherwise they would be turned around twice, which takes a fifth of the time.
     """
@@ -98,7 +97,7 @@ def _as_calculated(model: Any, *, outputs: bool, fast: bool) -> Any:
     from openvino.preprocess import PrePostProcessor
 
     steps = PrePostProcessor(model)
-    for name in FEATURES:
+    for name in PARTS:
         one = steps.output(name) if outputs else steps.input(name)
         one.tensor().set_element_type(Type.bf16 if fast else Type.f32).set_layout(Layout("NHWC"))
         one.model().set_layout(Layout("NCHW"))

@@ -15,8 +15,7 @@ Pictures with many more pixels than the training scenes had are looked at a seco
 With `care`, which is the default, a frame whose camera has moved a little, or whose exposure differs, is brought to the
 plate first (`cleanplate.care`), and the answer is brought back to the frame's own pixels.
 
-The plate's features do not depend on the frame. A network that can encode a picture alone (ours) therefore looks at a
-plate once; the next frames of the same plate cost one encoding instead of two.
+A network that can look at a plate alone (ours) does so once; the next frames of the same plate cost three quarters.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from cleanplate.inference.opening import open_model
 from cleanplate.inference.runtimes import Answer, Runtime, RuntimeName, layered
 from cleanplate.inference.sources import DepthSource, Source, metres, pair, picked, read_plate_depth, stretched
 from cleanplate.inference.upsample import enlarge_alpha, enlarge_smooth
-from cleanplate.types import InputError, Pixels, Prediction
+from cleanplate.types import Depth, InputError, Pixels, Prediction
 
 __all__ = ["DepthSource", "Look", "Predictor", "Source", "load", "read_plate_depth"]
 
@@ -70,11 +69,11 @@ class Look:
 
 @dataclass
 class _Stretched:
-    """A plate at one size of frames, its care, and its features by working size."""
+    """A plate at one size of frames, its care, and by working size its depth and what the runtime remembers of both."""
 
     plate: Pixels
     care: Care | None = None
-    features: dict[tuple[int, int], Any] = field(default_factory=dict)
+    remembered: dict[tuple[int, int], tuple[Depth | None, Any]] = field(default_factory=dict)
     smaller: dict[tuple[int, int], Pixels] = field(default_factory=dict)
 
     def at(self, working: tuple[int, int]) -> Pixels:
@@ -222,11 +221,12 @@ class Predictor:
         return max(1, round(working[0] * scale)), max(1, round(working[1] * scale))
 
     def _answer(self, known: _Stretched, frame: Pixels, depth: np.ndarray | None, working: tuple[int, int]) -> Answer:
-        """The network's answer at this size; the plate's features are kept."""
-        if working not in known.features:
-            known.features[working] = self.runtime.plate(known.at(working))
+        """The network's answer at this size; what it remembers of the plate is kept, while its depth is the same."""
         prior = None if depth is None else picked(depth, working)
-        return self.runtime.answer(known.features[working], stretched(frame, working), prior)
+        kept = known.remembered.get(working)
+        if kept is None or not _same(kept[0], prior):
+            kept = known.remembered[working] = prior, self.runtime.plate(known.at(working), prior)
+        return self.runtime.answer(kept[1], stretched(frame, working))
 
 
 def load(
@@ -277,6 +277,10 @@ def _care(known: _Stretched) -> Care:
     if known.care is None:
         known.care = Care(known.plate)
     return known.care
+
+
+def _same(one: Depth | None, other: Depth | None) -> bool:
+    return one is other if one is None or other is None else np.array_equal(one, other)
 
 
 def _joined(fine: Answer, coarse: Answer, given: bool) -> Answer:

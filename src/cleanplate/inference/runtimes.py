@@ -3,8 +3,8 @@
 Contract: a runtime is shown pictures that are already of the working size, uint8 [h, w, 3], and does all the rest
 (scaling to 0..1, greyscale, padding, activation), so that every runtime answers the same:
 
-    features = runtime.plate(plate)                         once per plate and size; what they are is the runtime's own
-    answer   = runtime.answer(features, frame, plate_depth)
+    known  = runtime.plate(plate, plate_depth)   once per plate and size; what is known is the runtime's own
+    answer = runtime.answer(known, frame)
 
 Each runtime is a module of its own (torch_runtime, onnx_runtime, openvino_runtime), imported only when it is used.
 This module needs numpy alone.
@@ -24,10 +24,13 @@ from cleanplate.network.fingerprints import unpack
 from cleanplate.types import Alpha, Depth, InputError, Pixels
 
 GRAPHS = ("plate.onnx", "frame.onnx")
-"""The two graphs of a video: the plate's features, once; then every frame's answer."""
+"""The two graphs of a video: what is remembered of the plate, once; then every frame's answer."""
 
-FEATURES = ("f0", "f4", "f8", "f16")
-"""What the plate's graph gives and the frame's takes."""
+FEATURES = ("f1", "d2", "m4", "m8", "m16", "k8", "k1")
+"""What the plate's graph gives and the frame's takes: the fields of `network.platenet.Plate`."""
+
+PARTS = ("d2", "m4", "m8", "m16")
+"""Those that a frame's convolutions are added to; the others are the plate itself and its depth."""
 
 ANSWERS = ("alpha", "depth", "behind", "front")
 """What the graphs answer; those of a mask-only model the first alone."""
@@ -35,7 +38,7 @@ ANSWERS = ("alpha", "depth", "behind", "front")
 HEADER = "cleanplate"
 """The key of a graph's metadata that holds its header, as JSON."""
 
-FORMAT = 1
+FORMAT = 2
 """Of graphs and their header; raised when those of an older release can no longer be read."""
 
 RuntimeName = Literal["auto", "onnx", "openvino", "torch"]
@@ -66,12 +69,12 @@ class Runtime(Protocol):
 
     name: str
 
-    def plate(self, plate: Pixels) -> Any:
-        """What `answer` needs of a plate at the working size."""
+    def plate(self, plate: Pixels, plate_depth: Depth | None) -> Any:
+        """What `answer` needs of a plate at the working size. plate_depth: metres [h, w], 0 = unknown."""
         ...
 
-    def answer(self, features: Any, frame: Pixels, plate_depth: Depth | None) -> Answer:
-        """The answer to a frame of the plate's size. plate_depth: metres [h, w], 0 = unknown."""
+    def answer(self, known: Any, frame: Pixels) -> Answer:
+        """The answer to a frame of the plate's size."""
         ...
 
 
@@ -85,10 +88,15 @@ def layered(alpha: Alpha, behind: Map, front: Map) -> Map:
     return behind + a / (a + b) * (front - behind)
 
 
-def answered(names: Sequence[str], outputs: Sequence[np.ndarray]) -> Answer:
+def metres(plate: Pixels, plate_depth: Depth | None) -> Float32[np.ndarray, "1 h w"]:
+    """A plate's depth as graphs take it: 0 where nothing is known."""
+    return np.zeros((1, *plate.shape[:2]), np.float32) if plate_depth is None else plate_depth[None]
+
+
+def answered(found: Mapping[str, np.ndarray]) -> Answer:
     """A graph's outputs for one frame, [1, h, w] each, as an Answer; its own `depth` is made of the layers."""
-    found = {name: one[0] for name, one in zip(names, outputs, strict=True)}
-    return Answer(found["alpha"], found.get("behind"), found.get("front"))
+    layers = (found[name][0] for name in ("behind", "front") if name in found)
+    return Answer(found["alpha"][0], *layers)
 
 
 def files_of(path: Path) -> dict[str, Path]:

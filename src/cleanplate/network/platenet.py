@@ -1,19 +1,21 @@
 """PlateNet: a plate and a frame in, what stands in front (mask) and how far away everything is (depth) out.
 
-    encode(picture)                      -> the picture and its features at 1/4, 1/8, 1/16  (the same weights for both)
-    decode(plate, frame, plate_depth)    -> mask logits, ln depth                (meet per scale, context, way back up)
+    encode(picture)                 -> the picture and its features at 1/4, 1/8, 1/16       (the same weights for both)
+    remember(plate, plate_depth)    -> what a frame needs to know of the plate           (once for a whole video)
+    decode(plate, frame, size)      -> mask logits, ln depth                     (meet per scale, context, way back up)
 
-One encoder looks at both pictures, so a plate's features can be computed once and serve a whole video. At each scale
-the two meet in one 1x1 convolution whose first weights are a difference, W (frame - plate): the network starts as a
-change detector and learns from there what kind of change matters. At 1/32 the mean over the whole picture and the place
-in it join every position, so the answer anywhere depends on the picture everywhere: a change of light is told from a
-large plain object.
+One encoder looks at both pictures. At each scale the two meet in one 1x1 convolution whose first weights are a
+difference, W (frame - plate): the network starts as a change detector and learns from there what kind of change
+matters. A convolution of both is the sum of one of each: the plate's is what is remembered, together with what the
+plate alone tells of the scene (`Scene`), which costs a video nothing. At 1/32 the mean over the whole picture and the
+place in it join every position, so the answer anywhere depends on the picture everywhere: a change of light is told
+from a large plain object.
 
 The way back up answers at every scale: the mask's logit, and ln z of the plate and of what stands in front, of 1/16,
 1/8 and 1/4 resolution are enlarged and added up, as in a Laplacian pyramid (Burt and Adelson, 1983), so that depth,
 which is smooth, need not squeeze through the finest maps. The last map, at 1/2, sees both pictures and their plain
-difference, and adds four sub-pixels to the mask and to the plate's depth (pixel shuffle): no layer runs at full
-resolution, and edges are as sharp as the pictures.
+difference, and adds four sub-pixels to each of these maps (pixel shuffle): no layer runs at full resolution, and edges
+are as sharp as the pictures.
 
 Depth is two layers (Wang and Adelson, Representing moving images with layers, 1994): the plate's, and where the mask
 says so, that of what stands in front. So depth jumps exactly where the mask does, and neither layer has to.
@@ -29,13 +31,15 @@ norm and ReLU and folds into one multiply-add at inference. How blocks and width
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cleanplate.network.layers import Quarters, Residual, conv, places, twice
+from cleanplate.network.layers import Parted, Quarters, Residual, conv, places, twice
 from cleanplate.network.output import Output, layered
 from cleanplate.network.standing import Standing
 from cleanplate.types import FAR_M, NEAR_M
@@ -47,6 +51,23 @@ LOG_RANGE = math.log(FAR_M / NEAR_M)
 
 Features = tuple[Tensor, ...]
 """A picture (padded, less its usual mean) and its maps at 1/4, 1/8 and 1/16."""
+
+
+class Plate(NamedTuple):
+    """What is remembered of a plate; the names end in what the picture's sides are divided by.
+
+    f1: the picture, as in Features. d2, m4, m8, m16: its parts of the map at 1/2 and of the meetings.
+    k8: what is known of its depth: mean of ln z, scaled to 0..1, over the known pixels, and their share.
+    k1: the same per pixel; None where no depth was given.
+    """
+
+    f1: Float[Tensor, "p 3 h w"]
+    d2: Tensor
+    m4: Tensor
+    m8: Tensor
+    m16: Tensor
+    k8: Float[Tensor, "p 2 _ _"]
+    k1: Float[Tensor, "p 2 h w"] | None
 
 
 class Encoder(nn.Module):
@@ -72,17 +93,20 @@ class Encoder(nn.Module):
 
 
 class Meeting(nn.Module):
-    """Maps of both pictures (and what else is known there) -> one map; its first weights are a difference."""
+    """Maps of both pictures (and what else is known of the plate there) -> one map; it starts as a difference."""
 
     def __init__(self, channels: int, extra: int, outputs: int) -> None:
         super().__init__()
-        self.mix = conv(2 * channels + extra, outputs, size=1)
+        self.channels = channels
+        self.mix = Parted(2 * channels + extra, outputs, size=1)
         _start_as_difference(self.mix, channels)
 
-    def forward(
-        self, frame: Float[Tensor, "b c h w"], plate: Float[Tensor, "p c h w"], *extra: Tensor
-    ) -> Float[Tensor, "b d h w"]:
-        return self.mix(torch.cat((frame, plate.expand_as(frame), *extra), dim=1))
+    def plate(self, plate: Float[Tensor, "p c h w"], *extra: Tensor) -> Float[Tensor, "p d h w"]:
+        """The plate's part."""
+        return self.mix.part(self.channels, torch.cat((plate, *extra), dim=1), bias=True)
+
+    def forward(self, frame: Float[Tensor, "b c h w"], plate: Float[Tensor, "p d h w"]) -> Float[Tensor, "b d h w"]:
+        return self.mix.join(self.mix.part(0, frame) + plate)
 
 
 class Context(nn.Module):
@@ -105,6 +129,18 @@ class Context(nn.Module):
         return x + twice(self.mix(torch.cat((low, whole, places(low)), dim=1)))
 
 
+class Scene(nn.Sequential):
+    """What the plate alone tells of the scene, at 1/16, from its map and its depth's there.
+
+    It is asked once per plate, so a video pays nothing for it.
+    """
+
+    def __init__(self, channels: int, inner: int, extra: int) -> None:
+        super().__init__(
+            conv(channels + extra, channels, size=1), Residual(channels, inner), Context(channels, channels)
+        )
+
+
 class PlateNet(nn.Module):
     """See the module's text. widths: at 1/4, 1/8 and 1/16 resolution; inner: of the blocks at 1/8 and 1/16."""
 
@@ -123,9 +159,11 @@ class PlateNet(nn.Module):
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
         self.encoder = Encoder(stem, widths, inner)
         self.prior = conv(2, prior)
-        self.detail = conv(9, fine, stride=2)
+        self.detail = Parted(9, fine, stride=2)  # of frame, plate, and how far they are apart
         _start_as_difference(self.detail, 3)
-        self.meet = nn.ModuleList(Meeting(w, extra, w) for w, extra in zip(widths, (prior, 0, prior), strict=True))
+        extras = prior, widths[2], prior + widths[2]
+        self.meet = nn.ModuleList(Meeting(w, extra, w) for w, extra in zip(widths, extras, strict=True))
+        self.scene = Scene(widths[2], inner[1], prior)
         self.context = Context(widths[2], context)
         self.settle = conv(widths[2], widths[2])
         low, middle, high = widths[::-1]
@@ -134,8 +172,8 @@ class PlateNet(nn.Module):
         self.standing = Standing(middle)
         rough = [nn.Conv2d(width, 3, 1) for width in (low, middle, high)]
         self.rough = nn.ModuleList(rough)
-        self.quarters = Quarters(3)
-        self.head = nn.Conv2d(fine, 3 * 4, 3, padding=1)
+        self.quarters = Quarters((True, True, False, True))
+        self.head = nn.Conv2d(fine, 4 * 4, 3, padding=1)
         # Small first answers: little stands in front (a logit of -2), 2 m away and a metre before the plate.
         with torch.no_grad():
             for layer in (*rough, self.head):
@@ -143,36 +181,42 @@ class PlateNet(nn.Module):
                 nn.init.zeros_(layer.bias)  # ty: ignore[invalid-argument-type]
             rough[0].bias.copy_(torch.tensor([-2.0, math.log(3.0), math.log(2.0)]))  # ty: ignore[missing-union-attribute]
 
-    def encode(self, picture: Float[Tensor, "b 3 h w"]) -> Features:
-        """RGB in 0..1 -> the picture's features, for `decode`. Do this once for a plate that serves many frames."""
-        centred = _pad(picture) - self.mean
+    def encode(self, picture: Float[Tensor, "b 3 h w"], white: float = 1.0) -> Features:
+        """RGB in 0..white -> the picture's features."""
+        mean = self.mean.flatten() * white
+        centred = F.batch_norm(_pad(picture), mean, torch.full_like(mean, white * white), eps=0.0)
         return centred, *self.encoder(centred)
 
-    def decode(
-        self, plate: Features, frame: Features, plate_depth: Float[Tensor, "b 1 h w"] | None, size: tuple[int, int]
-    ) -> Output:
-        """Features of both pictures (and the plate's depth in metres, 0 = unknown) -> Output at `size` (h, w)."""
+    def remember(self, plate: Features, plate_depth: Float[Tensor, "p 1 h w"] | None = None) -> Plate:
+        """A plate's features (and its depth in metres, 0 = unknown) -> what `decode` needs of both."""
         ground = None if plate_depth is None else _ground(plate_depth)
-        known = _nothing(frame[1]) if ground is None else F.avg_pool2d(ground, 4).to(frame[1].dtype)
+        known = _nothing(plate[1]) if ground is None else F.avg_pool2d(ground, 4).to(plate[1].dtype)
         prior = self.prior(_over_known(known))
-        extras = (prior,), (), (F.avg_pool2d(prior, 4),)
-        fine, middle, coarse = (
-            meet(f, p, *extra) for meet, f, p, extra in zip(self.meet, frame[1:], plate[1:], extras, strict=True)
-        )
+        coarse = F.avg_pool2d(prior, 4)
+        picture, *maps = plate
+        scene = self.scene(torch.cat((maps[2], coarse), dim=1))
+        extras = (prior,), (twice(scene),), (coarse, scene)
+        parts = (meet.plate(p, *extra) for meet, p, extra in zip(self._meetings(), maps, extras, strict=True))
+        detail = self.detail.part(3, picture, bias=True)
+        return Plate(picture, detail, *parts, _over_known(F.avg_pool2d(known, 2)), ground)
+
+    def decode(self, plate: Plate, frame: Features, size: tuple[int, int]) -> Output:
+        """What is remembered of the plate, the frame's features -> Output at `size` (h, w)."""
+        met = zip(self._meetings(), frame[1:], (plate.m4, plate.m8, plate.m16), strict=True)
+        fine, middle, coarse = (meet(f, p) for meet, f, p in met)
         x = self.settle(self.context(coarse))
         rough = self.rough[0](x)
         for i, skip in enumerate((middle, fine)):
             x = self.join[i](twice(self.shrink[i](x)) + skip)
             rough = _smoothly_twice(rough) + self.rough[i + 1](x)
             if i == 0:
-                rough = self._stood(x, rough, known)
-        x = self._detail(plate[0], frame[0]) + twice(self.shrink[2](x))
-        sharp, smooth = self.head(x), self.quarters(_smoothly_twice(rough))
+                rough = self._stood(x, rough, plate.k8)
+        x = self._detail(plate, frame[0]) + twice(self.shrink[2](x))
         # Sub-pixels of sharp and smooth are added at 1/2: at full size there is but one shuffle.
-        four = torch.cat((sharp[:, :8] + smooth[:, :8], smooth[:, 8:], sharp[:, 8:]), dim=1)
-        logits, behind, front, trust = _cut(F.pixel_shuffle(four, 2), size).split(1, dim=1)
-        if ground is not None:
-            given, sure = _cut(ground, size).split(1, dim=1)
+        four = self.head(x) + self.quarters(_smoothly_twice(rough))
+        logits, behind, trust, front = _cut(F.pixel_shuffle(four, 2), size).split(1, dim=1)
+        if plate.k1 is not None:
+            given, sure = _cut(plate.k1, size).split(1, dim=1)
             behind = behind + trust.sigmoid() * sure * (given * LOG_RANGE + math.log(NEAR_M) - behind)
         # The mask learns from masks alone: depth, unknown in many scenes, takes its edges from there.
         return Output(logits, layered(logits, behind, front), (behind, front))
@@ -187,18 +231,22 @@ class PlateNet(nn.Module):
         # One pass for both, then chunks rather than slices, as in `decode`.
         maps = [both.chunk(2) for both in self.encode(torch.cat((plate, frame)))]
         plates, frames = (tuple(pair[i] for pair in maps) for i in (0, 1))
-        return self.decode(plates, frames, plate_depth, (frame.shape[-2], frame.shape[-1]))
+        return self.decode(self.remember(plates, plate_depth), frames, (frame.shape[-2], frame.shape[-1]))
+
+    def _meetings(self) -> Iterator[Meeting]:
+        return (meet for meet in self.meet if isinstance(meet, Meeting))
 
     def _stood(self, x: Tensor, rough: Tensor, known: Tensor) -> Tensor:
         """The rough answers at 1/8, the depth in front looked up in the plate's, as far as that is known."""
         logits, behind, front = rough.split(1, dim=1)
-        scaled, share = _over_known(F.avg_pool2d(known, 2)).split(1, dim=1)
+        scaled, share = (part.expand_as(logits) for part in known.split(1, dim=1))
         ground = torch.lerp(behind, scaled * LOG_RANGE + math.log(NEAR_M), share)
         return torch.cat((logits, behind, self.standing(x, logits, ground, front, share).to(rough.dtype)), dim=1)
 
-    def _detail(self, plate: Float[Tensor, "p 3 h w"], frame: Float[Tensor, "b 3 h w"]) -> Tensor:
+    def _detail(self, plate: Plate, frame: Float[Tensor, "b 3 h w"]) -> Tensor:
         """Both pictures and their difference as one map at 1/2."""
-        return self.detail(torch.cat((frame, plate.expand_as(frame), (frame - plate).abs()), dim=1))
+        apart = (frame - plate.f1).abs()
+        return self.detail.join(self.detail.part(6, apart) + (self.detail.part(0, frame) + plate.d2))
 
 
 def _ground(depth: Float[Tensor, "b 1 h w"]) -> Float[Tensor, "b 2 ph pw"]:

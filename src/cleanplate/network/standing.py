@@ -25,7 +25,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cleanplate.network.layers import Residual, conv, places
+from cleanplate.network.layers import Parted, Residual, conv, places
 
 Map = Float[Tensor, "b 1 h w"]
 
@@ -61,7 +61,8 @@ class Standing(nn.Module):
 
     def __init__(self, channels: int, width: int = 32) -> None:
         super().__init__()
-        self.cell = nn.Sequential(conv(channels + 5, width, stride=2), conv(width, width, stride=2))
+        self.channels = channels
+        self.cell = nn.Sequential(Parted(channels + 5, width, stride=2), conv(width, width, stride=2))
         self.know = nn.Sequential(conv(width + 2, width, size=1), Residual(width, width))
         self.query, self.key = nn.Conv2d(width, 16, 1), nn.Conv2d(width, 16, 1)
         self.ask = Asking()
@@ -81,12 +82,18 @@ class Standing(nn.Module):
         ends = lower_ends(alpha)
         row = places(alpha)[:, 1:]
         lowest, depth = (_at(ends, values) for values in (row, behind))
-        asked = torch.cat((x, *(part.to(x.dtype) for part in (alpha, behind, known, lowest, depth))), dim=1)
-        others = self._ask(self.cell(asked), alpha, lowest, depth)
+        others = self._ask(self._cells(x, alpha, behind, known, lowest, depth), alpha, lowest, depth)
         others = F.interpolate(others, scale_factor=CELL, mode="bilinear", align_corners=False)
         apart = (alpha, depth - behind, others - depth, front.float() - depth)
         weights = self.vote(torch.cat((x, *(part.to(x.dtype) for part in apart)), dim=1)).float().softmax(dim=1)
         return (weights * torch.cat((others, depth, front.float()), dim=1)).sum(1, keepdim=True)
+
+    def _cells(self, x: Tensor, *told: Map) -> Float[Tensor, "b d _ _"]:
+        """The map and what is told of every place, by cells."""
+        first = self.cell[0]
+        assert isinstance(first, Parted)
+        beside = torch.cat([part.to(x.dtype) for part in told], dim=1)
+        return self.cell[1](first.join(first.part(0, x, bias=True) + first.part(self.channels, beside)))
 
     def _ask(self, cells: Tensor, alpha: Tensor, lowest: Tensor, depth: Tensor) -> Tensor:
         """The cells' answers to one another: ln z, [b, 1, h, w] of the map at 1/32."""

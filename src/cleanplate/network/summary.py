@@ -80,7 +80,7 @@ def _leaves(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _recorder(path: str, rows: list[Row]) -> Any:
-    def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def record(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
         again = any(row.name == path for row in rows)  # a shared layer: its second run adds no parameters
         count = 0 if again else sum(p.numel() for p in module.parameters())
         row = Row(
@@ -96,15 +96,16 @@ def _recorder(path: str, rows: list[Row]) -> Any:
     return record
 
 
-def _flops(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> int:
-    """2 x weights x positions: every weight of a convolution is used once per output position."""
+def _flops(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> int:
+    """2 x weights x positions: every weight of a convolution, of those for its inputs, is used once per position."""
     if isinstance(module, Asking):
         values, query = inputs[:2]
         return 2 * query.numel() * query.shape[-1] + 2 * values.numel() * values.shape[1]
     if isinstance(module, Quarters):
         return 2 * output.numel() * module.weights[0].numel()
     if isinstance(module, nn.Conv2d):
-        return 2 * module.weight.numel() * output.shape[0] * output.shape[-2] * output.shape[-1]
+        weights = module.weight[:, : inputs[0].shape[1]]
+        return 2 * weights.numel() * output.shape[0] * output.shape[-2] * output.shape[-1]
     return 2 * module.weight.numel() * output.shape[0] if isinstance(module, nn.Linear) else 0
 
 

@@ -5,38 +5,47 @@
 //            F = (I - (1 - alpha) P) / alpha
 //   depth    grey, 16 bits, millimetres; 0 = unknown or farther than 65.535 m
 //
-// Alpha is enlarged bilinearly. Depth jumps where alpha does: its two layers, ln z behind and in front, are enlarged
-// each, and alpha, steepened, chooses: z = exp(behind + sigmoid(EDGE logit(alpha)) (front - behind)).
+// Alpha follows the frame's own edges (upsample.js). Depth jumps where alpha does: its two layers, ln z behind and in
+// front, are enlarged each, and alpha, steepened, chooses: z = exp(behind + sigmoid(EDGE logit(alpha)) (front - behind)).
 
-import { enlarge, read } from "./pixels.js";
+import { asSeen, fitted } from "./care.js";
+import { enlarge, Rows, shrink, stripOf } from "./pixels.js";
 import { png } from "./png.js";
+import { enlargeAlpha } from "./upsample.js";
 
 const EDGE = 4;
 const LEAST_ALPHA = 0.3; // below it, the division makes noise of nothing
-const STRIP_PIXELS = 1 << 20;
 
 /** The PNG of one of the three. answer: of `look`; bitmap: its frame; plate: the plate's bitmap. */
 export async function finish(what, answer, bitmap, plate) {
   const { width, height } = bitmap;
-  const size = [answer.height, answer.width];
-  if (what === "depth") return png(width, height, 1, millimetres(answer, [height, width]));
-  const alpha = enlarge(answer.alpha, size, [height, width]);
-  if (what === "mask") return png(width, height, 1, Uint8Array.from(alpha, (value) => value * 255 + 0.5));
-  return png(width, height, 4, cutout(bitmap, plate, alpha));
+  const alpha = fullAlpha(answer, fitted(bitmap, plate, answer.exposure), plate);
+  if (what === "depth") return png(width, height, 1, millimetres(answer, alpha, [height, width]));
+  if (what === "mask") return png(width, height, 1, bytesOf(alpha));
+  return png(width, height, 4, cutout(new Rows(bitmap), plate && asSeen(plate, answer.exposure, [height, width]), alpha));
 }
 
-function millimetres(answer, size) {
-  const depth = fullDepth(answer, size);
+/** Alpha 0..1 as bytes. */
+export function bytesOf(alpha) {
+  const bytes = new Uint8Array(alpha.length);
+  for (let i = 0; i < alpha.length; i++) bytes[i] = alpha[i] * 255 + 0.5;
+  return bytes;
+}
+
+function fullAlpha(answer, frame, plate) {
+  const { height, width } = answer;
+  const small = [frame, plate && new Rows(plate)].map((rows) => rows && shrink(rows, height, width));
+  return enlargeAlpha(answer.alpha, [height, width], frame, ...small);
+}
+
+function millimetres(answer, alpha, size) {
+  const depth = fullDepth(answer, alpha, size);
   return Uint16Array.from(depth, (metres) => (metres > 0 && metres < 65.5355 ? Math.round(metres * 1000) : 0));
 }
 
-/** Depth in metres at this size, rows top to bottom of it. */
-export function fullDepth(answer, [height, width], top = 0, bottom = height) {
-  const from = [answer.height, answer.width];
-  if (height === from[0] && width === from[1]) return answer.depth.slice(top * width, bottom * width);
-  const [alpha, behind, front] = ["alpha", "behind", "front"].map((name) =>
-    enlarge(answer[name], from, [height, width], top, bottom),
-  );
+/** Depth in metres at this size, which alpha has. */
+function fullDepth(answer, alpha, size) {
+  const [behind, front] = [answer.behind, answer.front].map((map) => enlarge(map, [answer.height, answer.width], size));
   for (let i = 0; i < alpha.length; i++) {
     behind[i] = Math.exp(behind[i] + inFront(alpha[i]) * (front[i] - behind[i]));
   }
@@ -49,16 +58,15 @@ function inFront(alpha) {
   return 1 / (1 + rest);
 }
 
-function cutout(bitmap, plate, alpha) {
-  const { width, height } = bitmap;
+function cutout(frame, plate, alpha) {
+  const { width, height } = frame;
   const pixels = new Uint8Array(4 * width * height);
-  const strip = Math.max(1, Math.floor(STRIP_PIXELS / width));
-  const fitted = plate && fit(plate, width, height);
+  const strip = stripOf(frame);
   for (let top = 0; top < height; top += strip) {
     const rows = Math.min(strip, height - top);
-    const behind = fitted && read(fitted, top, rows);
+    const behind = plate?.read(top, rows);
     const start = 4 * top * width;
-    pixels.set(read(bitmap, top, rows), start);
+    pixels.set(frame.read(top, rows), start);
     for (let i = start; i < start + 4 * rows * width; i += 4) {
       const share = alpha[i / 4];
       if (behind && share > LEAST_ALPHA && share < 1) {
@@ -71,13 +79,4 @@ function cutout(bitmap, plate, alpha) {
     }
   }
   return pixels;
-}
-
-function fit(bitmap, width, height) {
-  if (bitmap.width === width && bitmap.height === height) return bitmap;
-  const canvas = new OffscreenCanvas(width, height);
-  const context = canvas.getContext("2d");
-  context.imageSmoothingQuality = "high";
-  context.drawImage(bitmap, 0, 0, width, height);
-  return canvas;
 }

@@ -6,7 +6,7 @@ import { Model } from "./model.js";
 import { onFile, picture, thumbnail } from "./picker.js";
 import { Pointer } from "./pointer.js";
 import { Speed } from "./speed.js";
-import { View } from "./view.js";
+import { LONGEST, View } from "./view.js";
 import { colourDepth } from "./colours.js";
 
 const CONSULT_MS = 4000; // so often the doctor looks at a running camera
@@ -77,7 +77,7 @@ async function lookOnce() {
   if (!plate || !frame) return say(plate ? "Now choose a frame." : "Now choose a plate.");
   say("Looking.");
   view.forget();
-  const answer = await model.look(await createImageBitmap(frame), side());
+  const answer = await model.look(await createImageBitmap(frame), side(), LONGEST, false);
   if (mine !== turn) return answer.bitmap.close();
   show(answer);
   const share = answer.alpha.reduce((sum, value) => sum + (value >= 0.5), 0) / answer.alpha.length;
@@ -90,7 +90,7 @@ async function lookOn() {
   const mine = ++turn;
   let before = null;
   while (mine === turn && camera.running) {
-    const now = model.look(await camera.next(), side());
+    const now = model.look(await camera.next(), side(), LONGEST, true);
     now.catch(() => {}); // awaited in the next round
     if (before) {
       const answer = await before;

@@ -16,9 +16,9 @@ export class Model {
     return this.#thread.ask("plate", { bitmap });
   }
 
-  /** Mask and depth of a frame, with `side` pixels on its longer side. The bitmap is handed over and comes back. */
-  look(bitmap, side) {
-    return this.#thread.ask("look", { bitmap, side }, [bitmap]);
+  /** Mask and depth of a frame; side, shown, live: see worker.js. The bitmap is handed over and comes back. */
+  look(bitmap, side, shown, live) {
+    return this.#thread.ask("look", { bitmap, side, shown, live }, [bitmap]);
   }
 
   /** The answer as a PNG: what = "mask", "cutout" or "depth". */

@@ -1,6 +1,6 @@
 // Pixels: pictures brought to the size at which the network looks, and maps brought back.
 //
-// shrink(bitmap, height, width) averages areas, each pixel weighted by how much of it lies in the new one, as cv2's
+// shrink(rows, height, width) averages areas, each pixel weighted by how much of it lies in the new one, as cv2's
 // INTER_AREA does; along an axis that grows, it interpolates. enlarge(map, ...) interpolates bilinearly, pixel centres
 // at halves, the border repeated. Sizes are (height, width), pictures RGB bytes, maps Float32Array.
 
@@ -8,35 +8,70 @@ const STRIP_PIXELS = 1 << 21; // so much of a large picture is read at once
 
 /** The size at which the network looks: the picture's own, or its longer side brought down to `longest`. */
 export function workingSize(height, width, longest) {
-  const scale = Math.min(1, longest / Math.max(height, width));
-  return [Math.max(1, roundEven(height * scale)), Math.max(1, roundEven(width * scale))];
+  const most = Math.max(height, width, longest);
+  // Rounded in whole numbers, as the predictor does, so that both agree.
+  return [height, width].map((side) => Math.max(1, Math.floor((2 * side * longest + most) / (2 * most))));
 }
 
-/** Halves go to the even neighbour, as in Python, so that both sides agree on sizes. */
-function roundEven(value) {
-  const rounded = Math.round(value);
-  return rounded - value === 0.5 && rounded % 2 !== 0 ? rounded - 1 : rounded;
+/**
+ * A bitmap's pixels, of its own size or stretched to another, read when they are needed; of the last rows, once.
+ * change(bytes, top, height): what becomes of the rows that were read, if anything.
+ */
+export class Rows {
+  #bitmap;
+  #change;
+  #bytes = null;
+  #at = "";
+
+  constructor(bitmap, [height, width] = [bitmap.height, bitmap.width], change = (bytes) => bytes) {
+    this.#bitmap = bitmap;
+    this.#change = change;
+    [this.height, this.width] = [height, width];
+  }
+
+  /** Rows as RGBA bytes. */
+  read(top = 0, height = this.height) {
+    if (this.#at !== `${top} ${height}`) {
+      const canvas = new OffscreenCanvas(this.width, height);
+      const context = canvas.getContext("2d", { willReadFrequently: true });
+      context.imageSmoothingQuality = "high";
+      context.drawImage(this.#bitmap, 0, -top, this.width, this.height);
+      this.#bytes = this.#change(context.getImageData(0, 0, this.width, height).data, top, height);
+      this.#at = `${top} ${height}`;
+    }
+    return this.#bytes;
+  }
 }
 
-/** A bitmap as RGB bytes of this size. */
-export function shrink(bitmap, height, width) {
-  const columns = taps(bitmap.width, width);
-  const rows = taps(bitmap.height, height);
-  const across = new Float32Array(bitmap.height * width * 3);
-  const strip = Math.max(1, Math.min(bitmap.height, Math.floor(STRIP_PIXELS / bitmap.width)));
-  for (let top = 0; top < bitmap.height; top += strip) {
-    const bytes = read(bitmap, top, Math.min(strip, bitmap.height - top));
-    alongRows(bytes, bitmap.width, columns, across, top * width * 3);
+/** Rows as RGB bytes of this size. */
+export function shrink(picture, height, width) {
+  const columns = taps(picture.width, width);
+  const rows = taps(picture.height, height);
+  const across = new Float32Array(picture.height * width * 3);
+  const strip = stripOf(picture);
+  for (let top = 0; top < picture.height; top += strip) {
+    const bytes = picture.read(top, Math.min(strip, picture.height - top));
+    alongRows(bytes, picture.width, columns, across, top * width * 3);
   }
   return alongColumns(across, width * 3, rows);
 }
 
-/** Rows of a bitmap as RGBA bytes. */
-export function read(bitmap, top = 0, height = bitmap.height) {
-  const canvas = new OffscreenCanvas(bitmap.width, height);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.drawImage(bitmap, 0, -top);
-  return context.getImageData(0, 0, bitmap.width, height).data;
+/** RGB bytes at a smaller size. */
+export function shrinkBytes(bytes, [height, width], [newHeight, newWidth]) {
+  if (height === newHeight && width === newWidth) return bytes;
+  const read = (top, rows) => {
+    const rgba = new Uint8Array(4 * rows * width);
+    for (let i = 0, from = 3 * top * width; i < rgba.length; i += 4, from += 3) {
+      for (let c = 0; c < 3; c++) rgba[i + c] = bytes[from + c];
+    }
+    return rgba;
+  };
+  return shrink({ height, width, read }, newHeight, newWidth);
+}
+
+/** How many rows of a picture are read at once. */
+export function stripOf({ height, width }) {
+  return Math.max(1, Math.min(height, Math.floor(STRIP_PIXELS / width)));
 }
 
 /** For each of `to` pixels along an axis: the first of those it is made of, how many they are, and their shares. */
@@ -63,7 +98,7 @@ function taps(from, to) {
 }
 
 /** Where the centre of new pixel i lies among the old ones: the one at its left, and the share of the next. */
-function between(i, scale, from) {
+export function between(i, scale, from) {
   const at = Math.min(Math.max((i + 0.5) * scale - 0.5, 0), from - 1);
   const low = Math.floor(at);
   return [low, low + 1 < from ? at - low : 0];
@@ -108,24 +143,31 @@ function alongColumns(from, width, { first, count, shares, most }) {
   return bytes;
 }
 
-/** A map [height, width] at another size, rows top to bottom of it only if asked for. */
-export function enlarge(map, [height, width], [newHeight, newWidth], top = 0, bottom = newHeight) {
-  if (height === newHeight && width === newWidth) return map.slice(top * width, bottom * width);
-  const larger = new Float32Array((bottom - top) * newWidth);
-  const low = new Int32Array(newWidth);
-  const part = new Float32Array(newWidth);
-  for (let x = 0; x < newWidth; x++) [low[x], part[x]] = between(x, width / newWidth, width);
-  for (let y = top; y < bottom; y++) {
-    const [row, share] = between(y, height / newHeight, height);
-    const above = row * width;
-    const below = share > 0 ? above + width : above;
+/** A map [height, width] at another size. */
+export function enlarge(map, [height, width], [newHeight, newWidth]) {
+  if (height === newHeight && width === newWidth) return map.slice();
+  const columns = Array.from({ length: newWidth }, (_, x) => between(x, width / newWidth, width));
+  const low = Int32Array.from(columns, ([left]) => left);
+  const part = Float32Array.from(columns, ([, share]) => share);
+  const row = (y) => {
+    const wide = new Float32Array(newWidth);
+    const from = map.subarray(y * width, (y + 1) * width);
     for (let x = 0; x < newWidth; x++) {
       const left = low[x];
-      const right = part[x] > 0 ? left + 1 : left;
-      const over = map[above + left] + part[x] * (map[above + right] - map[above + left]);
-      const under = map[below + left] + part[x] * (map[below + right] - map[below + left]);
-      larger[(y - top) * newWidth + x] = over + share * (under - over);
+      wide[x] = part[x] > 0 ? from[left] + part[x] * (from[left + 1] - from[left]) : from[left];
     }
+    return wide;
+  };
+  const larger = new Float32Array(newHeight * newWidth);
+  let [above, over, under] = [-2, null, null];
+  for (let y = 0, at = 0; y < newHeight; y++) {
+    const [top, share] = between(y, height / newHeight, height);
+    if (top !== above) {
+      over = top === above + 1 && under ? under : row(top);
+      under = top + 1 < height ? row(top + 1) : over;
+      above = top;
+    }
+    for (let x = 0; x < newWidth; x++, at++) larger[at] = over[x] + share * (under[x] - over[x]);
   }
   return larger;
 }

@@ -48,6 +48,6 @@ export function serve(tasks) {
 
 function handedOver(answer) {
   const values = Object.values(answer);
-  const maps = values.filter((value) => value instanceof Float32Array);
+  const maps = values.filter((value) => ArrayBuffer.isView(value));
   return [...maps.map((map) => map.buffer), ...values.filter((value) => value instanceof ImageBitmap)];
 }

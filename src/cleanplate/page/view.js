@@ -1,8 +1,9 @@
 // View: an answer drawn on three canvases, mask, cutout over a background, and coloured depth.
 
 import { colourDepth, scaleOf } from "./colours.js";
+import { workingSize } from "./pixels.js";
 
-const LONGEST = 1280; // no canvas is larger than this; downloads have the frame's own size
+export const LONGEST = 1280; // no canvas is larger than this; downloads have the frame's own size
 const SQUARES = 12;
 
 /** Draws answers. canvases: {mask, cutout, depth}. */
@@ -10,6 +11,7 @@ export class View {
   #canvases;
   #layer = document.createElement("canvas");
   #small = document.createElement("canvas");
+  #alpha = document.createElement("canvas"); // white, as opaque as the mask
   #answer = null;
   #scale = null;
   /** What is behind the cutout: {kind: "checks"}, {kind: "colour", colour} or {kind: "picture", bitmap}. */
@@ -22,9 +24,8 @@ export class View {
   /** Draws an answer of the model, and returns the ends of the depth's colours, metres. */
   show(answer) {
     this.#answer = answer;
-    const share = Math.min(1, LONGEST / Math.max(answer.bitmap.width, answer.bitmap.height));
-    const [width, height] = [answer.bitmap.width, answer.bitmap.height].map((side) => Math.max(1, Math.round(side * share)));
-    for (const canvas of [...Object.values(this.#canvases), this.#layer]) {
+    const [height, width] = workingSize(answer.bitmap.height, answer.bitmap.width, LONGEST);
+    for (const canvas of [...Object.values(this.#canvases), this.#layer, this.#alpha]) {
       if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     }
     this.#mask();
@@ -47,9 +48,15 @@ export class View {
   }
 
   #mask() {
+    const { mask } = this.#answer;
+    const { width, height } = this.#alpha;
+    const pixels = new Uint8ClampedArray(4 * mask.length).fill(255);
+    for (let i = 0; i < mask.length; i++) pixels[4 * i + 3] = mask[i];
+    this.#alpha.getContext("2d").putImageData(new ImageData(pixels, width, height), 0, 0);
     const context = this.#canvases.mask.getContext("2d");
-    context.globalCompositeOperation = "copy";
-    this.#stretch(context, this.#grey());
+    context.fillStyle = "#000000";
+    context.fillRect(0, 0, width, height);
+    context.drawImage(this.#alpha, 0, 0);
   }
 
   /** The cutout over the background, also when that has changed. */
@@ -61,7 +68,7 @@ export class View {
     layer.imageSmoothingQuality = "medium";
     layer.drawImage(this.#answer.bitmap, 0, 0, width, height);
     layer.globalCompositeOperation = "destination-in";
-    this.#stretch(layer, this.#alpha());
+    layer.drawImage(this.#alpha, 0, 0);
     const context = this.#canvases.cutout.getContext("2d");
     this.#paint(context, width, height);
     context.drawImage(this.#layer, 0, 0);
@@ -76,26 +83,12 @@ export class View {
     return this.#scale;
   }
 
-  #grey() {
-    const { alpha } = this.#answer;
-    const pixels = new Uint8ClampedArray(4 * alpha.length).fill(255);
-    for (let i = 0; i < alpha.length; i++) pixels.fill(alpha[i] * 255 + 0.5, 4 * i, 4 * i + 3);
-    return pixels;
-  }
-
-  #alpha() {
-    const { alpha } = this.#answer;
-    const pixels = new Uint8ClampedArray(4 * alpha.length);
-    for (let i = 0; i < alpha.length; i++) pixels[4 * i + 3] = alpha[i] * 255 + 0.5;
-    return pixels;
-  }
-
   /** Pixels at the working size, drawn smoothly over the whole of a context. */
   #stretch(context, pixels) {
     const { width, height } = this.#answer;
     if (this.#small.width !== width || this.#small.height !== height) Object.assign(this.#small, { width, height });
     this.#small.getContext("2d").putImageData(new ImageData(pixels, width, height), 0, 0);
-    context.imageSmoothingQuality = "low"; // bilinear, as downloads are
+    context.imageSmoothingQuality = "low"; // bilinear
     context.drawImage(this.#small, 0, 0, context.canvas.width, context.canvas.height);
   }
 

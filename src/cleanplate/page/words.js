@@ -50,8 +50,8 @@ function exposure({ gain }) {
   const what = balance ? "Exposure and white balance differ" : "Exposure differs";
   const gains = gain.map((value) => value.toFixed(2)).join(" ");
   return (
-    `${what}: the frame's red, green and blue would have to be multiplied by ${gains}. Not corrected on this page; ` +
-    `cleanplate predict does. Lock the camera's ${balance ? "exposure and white balance" : "exposure"} if you can.`
+    `${what}: the frame's red, green and blue are multiplied by ${gains} before the network looks. ` +
+    `Lock the camera's ${balance ? "exposure and white balance" : "exposure"} if you can.`
   );
 }
 

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool
 
-from cleanplate.inference.depths import stored, unit
+from cleanplate.predictions.depths import stored, unit
 from cleanplate.service.pictures import encode_png
 from cleanplate.types import AlphaPixels, Depth, Pixels, Prediction
 

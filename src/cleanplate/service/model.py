@@ -46,7 +46,7 @@ def _graphs(model: Path) -> Generator[Path | None]:
     with tempfile.TemporaryDirectory(prefix="cleanplate-") as folder:
         made = Path(folder) / "graphs"
         try:
-            from cleanplate.inference.export import export
+            from cleanplate.export.export import export
 
             print(f"cleanplate: exporting {model}, so that the page can run it", file=sys.stderr, flush=True)
             export(model, made)

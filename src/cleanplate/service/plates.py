@@ -99,18 +99,18 @@ class Plates:
 
 
 def _bytes(seen: Seen, depth: Depth | None) -> int:
-    """What a plate takes: its pixels, what plate care measures of it, its features."""
+    """What a plate takes: its pixels, what plate care measures of it, what is remembered of it."""
     height, width = seen.plate.shape[:2]
     total = seen.plate.nbytes + min(CARE_MOST, CARE_PER_PIXEL * height * width)
     for known in seen.sizes.values():
-        total += _weight(known.features) + _weight(known.smaller)
+        total += _weight(list(known.remembered.values())) + _weight(known.smaller)
     return total + (0 if depth is None else depth.nbytes)
 
 
-def _weight(features: object) -> int:
-    """The bytes of all arrays in a runtime's features."""
-    if isinstance(features, dict):
-        return sum(_weight(each) for each in features.values())
-    if isinstance(features, list | tuple):
-        return sum(_weight(each) for each in features)
-    return int(getattr(features, "nbytes", 0))
+def _weight(remembered: object) -> int:
+    """The bytes of all arrays in what a runtime remembers."""
+    if isinstance(remembered, dict):
+        return sum(_weight(each) for each in remembered.values())
+    if isinstance(remembered, list | tuple):
+        return sum(_weight(each) for each in remembered)
+    return int(getattr(remembered, "nbytes", 0))

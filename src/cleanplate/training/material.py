@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
@@ -225,10 +225,15 @@ def sort_pictures(plates: Library, cutouts: Library, seed: int, pairs: tuple[Pai
 
 
 def _sorted_pairs(pairs: tuple[Pair, ...], seed: int) -> dict[Part, tuple[Pair, ...]]:
-    """The pairs by part; no frames of one scene are parted. Empty where there are none."""
+    """The pairs by part; no frames of one scene are parted. Empty where there are none.
+
+    A scene that lies in a folder called train, validation or test belongs there; the others are split.
+    """
     if not pairs:
         return {}
-    parts = split((pair.scene for pair in pairs), seed)
+    scenes = {pair.scene for pair in pairs}
+    stated = {scene: part for scene in scenes for part in PARTS if part in PurePosixPath(scene).parts[:-1]}
+    parts = split(scenes - stated.keys(), seed) | stated
     return {part: tuple(pair for pair in pairs if parts[pair.scene] == part) for part in PARTS}
 
 

@@ -197,7 +197,7 @@ class Predict:
     teacher: Annotated[PlateTeacher, tyro.conf.arg(name="")] = field(default_factory=PlateTeacher)
 
     def run(self) -> None:
-        from cleanplate.inference.files import predict_files
+        from cleanplate.predictions.files import predict_files
 
         predict_files(
             self.model,
@@ -226,8 +226,8 @@ class Predict:
                 f"--plate auto and --plate-depth-teacher {self.teacher.depth}: the teacher looks at one plate, before "
                 "any frame; give --plate a file, such as the one that `--plate auto` wrote, or leave the teacher out"
             )
-        from cleanplate.inference.plate_depth import teach_plate_depth
         from cleanplate.inference.predictor import load
+        from cleanplate.predictions.plate_depth import teach_plate_depth
 
         settings = replace(self.teacher, depth=f"teacher={self.teacher.depth.removeprefix('teacher=')}")
         written = teach_plate_depth(load(self.model), self.plate, settings, self.out)
@@ -255,16 +255,24 @@ class Report:
 
 @dataclass(frozen=True)
 class Bench:
-    """Measure speed as ratios in one run: inference, training and composing, ours beside the original network."""
+    """Measure speed, one table: every runtime, the original network, background subtractors, training, composing."""
 
     rounds: int = 5
     """Rounds; medians are printed."""
     threads: int | None = None
-    """Threads of torch; by default its own choice."""
+    """Threads of torch for both networks (`networks`); by default its own choice. The rest has one."""
     json: Path | None = None
     """Write the figures here as JSON; - prints them."""
+    only: tuple[Literal["start", "composing", "runtimes", "networks"], ...] = ()
+    """Measure these alone; `runtimes` are ONNX Runtime, INT8, OpenVINO, torch, `original` and subtractors."""
+    model: Path = Path("released")
+    """The run or checkpoint that the runtimes run."""
+    graphs: Path | None = None
+    """A folder for its exported graphs, which take minutes to make; what is there is used."""
+    size: int = 256
+    """Side of the pictures that are predicted, pixels."""
 
     def run(self) -> None:
         from cleanplate.evaluation.bench import bench
 
-        bench(self.rounds, self.threads, self.json)
+        bench(self.rounds, self.threads, self.json, self.only, self.model, self.graphs, self.size)

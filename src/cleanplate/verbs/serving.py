@@ -29,7 +29,7 @@ class Export:
     """The longest side at which the whole graph looks at larger pictures, pixels."""
 
     def run(self) -> None:
-        from cleanplate.inference.export import export_files
+        from cleanplate.export.export import export_files
 
         floats = self.input == "float"
         export_files(self.model, self.out, self.pairs, self.precision, floats, self.working_side, self.part)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from cleanplate.inference.pipeline import WAITING, Clock, pipeline
+from cleanplate.predictions.pipeline import WAITING, Clock, pipeline
 
 
 def test_order_is_kept_under_load() -> None:

@@ -22,6 +22,7 @@ breaks off keeps, as playable files, what could be decoded. Files are written be
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -33,13 +34,7 @@ from rich.progress import Progress
 
 from cleanplate.care.correct import Tally
 from cleanplate.inference.colours import decontaminate, fitted_plate
-from cleanplate.inference.depths import Colours, unit
-from cleanplate.inference.films import Films
-from cleanplate.inference.listing import Entry, UnusableError, blamed_on, tell
-from cleanplate.inference.outputs import check_wishes
-from cleanplate.inference.plates import AUTO, Plates
 from cleanplate.inference.predictor import Predictor, Upsample, load, read_plate_depth
-from cleanplate.inference.progress import progress_bar
 from cleanplate.inference.runtimes import RuntimeName
 from cleanplate.inference.sources import stretched
 from cleanplate.pictures.draw import colour_depth, overlay
@@ -52,6 +47,12 @@ from cleanplate.pictures.frames import (
 )
 from cleanplate.pictures.video import VIDEO_SUFFIXES
 from cleanplate.pictures.writing import sweep
+from cleanplate.predictions.depths import Colours, unit
+from cleanplate.predictions.films import Films
+from cleanplate.predictions.listing import Entry, UnusableError, blamed_on, tell
+from cleanplate.predictions.outputs import check_wishes
+from cleanplate.predictions.plates import AUTO, Plates
+from cleanplate.predictions.progress import progress_bar
 from cleanplate.settings import VideoSettings
 from cleanplate.types import AlphaPixels, InputError, Pixels, Prediction
 
@@ -203,6 +204,8 @@ def _expand(inputs: Sequence[Path]) -> list[Path]:
     """Folders become their images and videos; every file once, in the order given."""
     files: list[Path] = []
     for path in inputs:
+        if path.is_char_device() or re.match(r"[a-z]{3,5}:/", str(path)):
+            raise InputError(f"{path} is a camera or a stream, not a file: give it to --live")
         if not path.is_dir():
             files.append(path)
             continue

@@ -6,7 +6,7 @@ import numpy as np
 
 from cleanplate.inference.predictor import Look
 from cleanplate.inference.runtimes import Answer
-from cleanplate.inference.smoothing import Smoothing
+from cleanplate.predictions.smoothing import Smoothing
 from made_clips import noisy, scene, thing
 
 SIZE = (96, 128)

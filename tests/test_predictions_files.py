@@ -12,12 +12,12 @@ import torch
 from PIL import Image as Pillow
 
 import cleanplate
-from cleanplate.inference import files as files_module
 from cleanplate.inference.colours import decontaminate
-from cleanplate.inference.files import name_inputs, predict_files
 from cleanplate.network import checkpoint
 from cleanplate.network.build import build
 from cleanplate.pictures.frames import VideoReader, VideoWriter, read_image
+from cleanplate.predictions import files as files_module
+from cleanplate.predictions.files import name_inputs, predict_files
 from cleanplate.types import InputError
 
 SIZE = (36, 52)
@@ -159,6 +159,12 @@ def _streamable(movie: Path, folder: Path) -> bytes:
         for frame in VideoReader(movie):
             writer.write(frame)
     return (folder / "first.mp4").read_bytes()
+
+
+@pytest.mark.parametrize("source", ["rtsp://127.0.0.1/x", "/dev/null"])
+def test_a_live_source_among_the_files_is_sent_to_its_option(source: str, runs: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"give it to --live"):
+        predict_files(runs / "metric", runs / "plate.png", [Path(source)], tmp_path / "out")
 
 
 def test_one_bad_input_among_many_is_named_and_left_out(runs: Path, frames: Path, tmp_path: Path) -> None:

@@ -2,9 +2,9 @@
 
 Contract: `assembled` gives, by the name of its file,
 
-    plate.onnx    plate -> f0 ... f16                               scale, then the plate's core
-    frame.onnx    frame, plate_depth, f0 ... f16 -> answers         scale, then the frame's core
-    model.onnx    plate, frame, plate_depth -> answers              scale, shrink if too large, both cores, enlarge
+    plate.onnx    plate, plate_depth -> f1 ... k1                   floats, then the plate's core
+    frame.onnx    frame, f1 ... k1 -> answers                       floats, then the frame's core
+    model.onnx    plate, frame, plate_depth -> answers              floats, shrink if too large, both cores, enlarge
 
 Shrinking and enlarging stand in the branch of an If: a picture of the working size or less pays nothing for them.
 The cores' weights are the whole model's, each stored once.
@@ -16,10 +16,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, compose, helper
 
-from cleanplate.inference.runtimes import FEATURES
+from cleanplate.inference.runtimes import FEATURES, PARTS
 
 OPSET = 18
 IR_VERSION = 10
@@ -66,46 +67,49 @@ def assembled(cores: Mapping[str, ModelProto], parts: Mapping[str, ModelProto], 
     """
     made = {"model.onnx": _whole(cores, parts, floats)}
     if "pair" not in cores:
-        made["plate.onnx"] = _plate(cores["plate"], parts, floats)
-        made["frame.onnx"] = _frame(cores["frame"], parts, floats)
+        made["plate.onnx"] = _plate(cores["plate"], floats)
+        made["frame.onnx"] = _frame(cores["frame"], floats)
     return made
 
 
-def _plate(core: ModelProto, parts: Mapping[str, ModelProto], floats: bool) -> ModelProto:
+def _plate(core: ModelProto, floats: bool) -> ModelProto:
     sheet = Sheet()
-    found = sheet.add(core, "core", {"plate": _scaled(sheet, "plate", parts, floats)})
+    found = sheet.add(core, "core", {"plate": _floats(sheet, "plate", floats), "plate_depth": "plate_depth"})
     widths = {one.name: one.type.tensor_type.shape.dim[1].dim_value for one in core.graph.output}
     outputs = {found[f]: _value(f, TensorProto.FLOAT, ("n", widths[f], f"h{f[1:]}", f"w{f[1:]}")) for f in FEATURES}
-    return sheet.model([_picture("plate", floats)], outputs)
+    return sheet.model([_picture("plate", floats), _depth()], outputs)
 
 
-def _frame(core: ModelProto, parts: Mapping[str, ModelProto], floats: bool) -> ModelProto:
+def _frame(core: ModelProto, floats: bool) -> ModelProto:
     sheet = Sheet()
-    given = {name: name for name in ("plate_depth", *FEATURES)}
-    found = sheet.add(core, "core", {"frame": _scaled(sheet, "frame", parts, floats), **given})
+    given = {name: _laid_out(sheet, name) if name in PARTS else name for name in FEATURES}
+    found = sheet.add(core, "core", {"frame": _floats(sheet, "frame", floats), **given})
     widths = {one.name: one.type.tensor_type.shape.dim[1].dim_value for one in core.graph.input}
     features = [_value(f, TensorProto.FLOAT, ("p", widths[f], f"h{f[1:]}", f"w{f[1:]}")) for f in FEATURES]
     outputs = {here: _value(name, TensorProto.FLOAT, ("n", "h", "w")) for name, here in found.items()}
-    return sheet.model([_picture("frame", floats), _depth(), *features], outputs)
+    return sheet.model([_picture("frame", floats), *features], outputs)
 
 
 def _whole(cores: Mapping[str, ModelProto], parts: Mapping[str, ModelProto], floats: bool) -> ModelProto:
     sheet = Sheet()
-    scaled = {name: _scaled(sheet, name, parts, floats) for name in ("plate", "frame")}
-    given = {**scaled, "plate_depth": "plate_depth"}
-    fits = sheet.add(parts["fits"], "fits", {"frame": scaled["frame"]})["fits"]
-    same = {f"small_{name}": here for name, here in given.items()}
-    small = _either(sheet, fits, "smaller", parts["smaller"], given, same)
+    given = {name: name for name in ("plate", "frame", "plate_depth")}
+    fits = sheet.add(parts["fits"], "fits", {"frame": "frame"})["fits"]
+    as_is, smaller = Sheet(), Sheet()
+    read = [{name: _floats(one, name, floats) for name in ("plate", "frame")} for one in (as_is, smaller)]
+    made = smaller.add(parts["smaller"], "smaller", {**given, **read[1]})
+    chosen = {f"small_{name}": here for name, here in {**given, **read[0]}.items()}
+    small = _either(sheet, fits, "working", (as_is, chosen), (smaller, made))
     small = {name: small[f"small_{name}"] for name in given}
     if "pair" in cores:
         found = sheet.add(cores["pair"], "pair", small)
     else:
-        features = sheet.add(cores["plate"], "plate", {"plate": small["plate"]})
-        frame = {"frame": small["frame"], "plate_depth": small["plate_depth"]}
-        found = sheet.add(cores["frame"], "frame", {**frame, **features})
+        features = sheet.add(cores["plate"], "plate", {name: small[name] for name in ("plate", "plate_depth")})
+        found = sheet.add(cores["frame"], "frame", {"frame": small["frame"], **features})
     maps = {name: found[name] for name in ("alpha", "behind", "front") if name in found}
     whole = {f"large_{name}": found[name] for name in ("alpha", "depth") if name in found}
-    large = _either(sheet, fits, "enlarge", parts["enlarge"], {"frame": scaled["frame"], **maps}, whole)
+    enlarge = Sheet()
+    made = enlarge.add(parts["enlarge"], "enlarge", {"frame": "frame", **maps})
+    large = _either(sheet, fits, "large", (Sheet(), whole), (enlarge, made))
     outputs = {large[o]: _value(o.removeprefix("large_"), TensorProto.FLOAT, ("n", "h", "w")) for o in whole}
     outputs |= {
         found[name]: _value(name, TensorProto.FLOAT, ("n", "working_h", "working_w"))
@@ -116,26 +120,36 @@ def _whole(cores: Mapping[str, ModelProto], parts: Mapping[str, ModelProto], flo
 
 
 def _either(
-    sheet: Sheet, fits: str, name: str, part: ModelProto, inputs: Mapping[str, str], same: Mapping[str, str]
+    sheet: Sheet, fits: str, name: str, then: tuple[Sheet, Mapping[str, str]], other: tuple[Sheet, Mapping[str, str]]
 ) -> dict[str, str]:
-    """Place an If: where the picture fits, what there is already (`same`, by output), else what `part` makes of it."""
-    inside = Sheet()
-    made = inside.add(part, name, inputs)
+    """Place an If on whether the picture fits. then, other: what is done, and what it calls each of the outputs."""
     branches: dict[str, Any] = {}
-    for branch, source in (("then", same), ("else", made)):
-        nodes = [helper.make_node("Identity", [source[o]], [f"{name}/{branch}/{o}"]) for o in same]
-        if branch == "else":
-            nodes = [*inside.nodes, *nodes]
-        values = [_value(f"{name}/{branch}/{o}", TensorProto.FLOAT, None) for o in same]
-        weights = inside.weights if branch == "else" else []
-        branches[f"{branch}_branch"] = helper.make_graph(nodes, f"{name}/{branch}", [], values, weights)
-    outputs = {o: f"{name}/{o}" for o in same}
+    for branch, (inside, source) in (("then", then), ("else", other)):
+        outputs = {o: f"{name}/{branch}/{o}" for o in then[1]}
+        last = [helper.make_node("Identity", [source[o]], [there]) for o, there in outputs.items()]
+        values = [_value(there, TensorProto.FLOAT, None) for there in outputs.values()]
+        graph = helper.make_graph([*inside.nodes, *last], f"{name}/{branch}", [], values, inside.weights)
+        branches[f"{branch}_branch"] = graph
+    outputs = {o: f"{name}/{o}" for o in then[1]}
     sheet.nodes.append(helper.make_node("If", [fits], list(outputs.values()), name=name, **branches))
     return outputs
 
 
-def _scaled(sheet: Sheet, name: str, parts: Mapping[str, ModelProto], floats: bool) -> str:
-    return name if floats else sheet.add(parts["scale"], f"scale_{name}", {"picture": name})["scaled"]
+def _floats(sheet: Sheet, name: str, floats: bool) -> str:
+    """A picture as the cores take it, float32 in 0..255."""
+    node = helper.make_node("Cast", [name], [f"{name}/float"], to=TensorProto.FLOAT)
+    if floats:
+        sheet.weights.append(onnx.numpy_helper.from_array(np.array(255, np.float32), f"{name}/white"))
+        node = helper.make_node("Mul", [name, f"{name}/white"], [f"{name}/float"])
+    sheet.nodes.append(node)
+    return node.output[0]
+
+
+def _laid_out(sheet: Sheet, name: str) -> str:
+    """The same map. ONNX Runtime adds one to a convolution's sum only where a layer that it knows had it before."""
+    node = helper.make_node("AveragePool", [name], [f"{name}/laid_out"], kernel_shape=[1, 1])
+    sheet.nodes.append(node)
+    return node.output[0]
 
 
 def _picture(name: str, floats: bool) -> ValueInfoProto:

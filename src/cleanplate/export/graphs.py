@@ -3,11 +3,11 @@
 Contract: `PlateGraph` and `FrameGraph` are the two halves of a video at the working size, the same calculation as
 `TorchRuntime`; `PairGraph` is both at once, for networks that cannot look at one picture alone:
 
-    PlateGraph   plate [n, h, w, 3]                                      -> f0, f4, f8, f16
-    FrameGraph   frame [n, h, w, 3], plate_depth [n, h, w], f0 ... f16   -> alpha, depth, behind, front [n, h, w]
-    PairGraph    plate, frame [n, h, w, 3], plate_depth [n, h, w]        -> alpha, depth, behind, front [n, h, w]
+    PlateGraph   plate [n, h, w, 3], plate_depth [n, h, w]          -> f1 ... k1 (network.platenet.Plate)
+    FrameGraph   frame [n, h, w, 3], f1 ... k1                      -> alpha, depth, behind, front [n, h, w]
+    PairGraph    plate, frame [n, h, w, 3], plate_depth [n, h, w]   -> alpha, depth, behind, front [n, h, w]
 
-Pictures are float32 in 0..1; `Scale` makes them of uint8. `Smaller` and `Enlarge` bring pictures of any size to
+Pictures are float32 in 0..255. `Smaller` and `Enlarge` bring pictures of any size to
 the working size and the answer back: box average, bilinear. joining.py puts these parts together.
 
 Padding is done here, not in the network, and without asking whether it is needed: sizes stay free that way.
@@ -18,13 +18,15 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cleanplate.inference.torch_runtime import greyed
 from cleanplate.network.output import EDGE, Output, layered
-from cleanplate.network.platenet import STRIDE
+from cleanplate.network.platenet import STRIDE, Plate
+
+WHITE = 255.0
 
 Maps = tuple[Tensor, ...]
 Picture = Float[Tensor, "n h w 3"]
@@ -48,27 +50,39 @@ class _Graph(nn.Module):
 
 def answers(output: Output, *, depth: bool) -> Maps:
     """alpha, depth, behind, front, each [n, h, w]; a mask-only model's alpha alone."""
-    alpha = output.mask_logits.sigmoid()[:, 0]
+    alpha = output.mask_logits.squeeze(1).sigmoid()
     if not depth:
         return (alpha,)
     behind, front = output.layers or (output.log_depth, output.log_depth)
-    return alpha, layered(output.mask_logits, behind, front)[:, 0].exp(), behind[:, 0], front[:, 0]
+    log_depth = layered(output.mask_logits, behind, front)
+    return alpha, log_depth.squeeze(1).exp(), behind.squeeze(1), front.squeeze(1)
 
 
 class PlateGraph(_Graph):
     """See the module's text."""
 
-    def forward(self, plate: Picture) -> Maps:
-        return tuple(self.network.encode(padded(self.first(plate))))
+    def forward(self, plate: Picture, plate_depth: Single) -> Maps:
+        features = self.network.encode(padded(self.first(plate)), WHITE)
+        return tuple(self.network.remember(features, padded(plate_depth[:, None])))
 
 
 class FrameGraph(_Graph):
     """See the module's text."""
 
-    def forward(self, frame: Picture, plate_depth: Single, f0: Tensor, f4: Tensor, f8: Tensor, f16: Tensor) -> Maps:
-        picture, depth = padded(self.first(frame)), padded(plate_depth[:, None])
+    def forward(
+        self,
+        frame: Picture,
+        f1: Tensor,
+        d2: Tensor,
+        m4: Tensor,
+        m8: Tensor,
+        m16: Tensor,
+        k8: Tensor,
+        k1: Tensor,
+    ) -> Maps:
+        picture = padded(self.first(frame))
         size = picture.shape[-2], picture.shape[-1]
-        output = self.network.decode((f0, f4, f8, f16), self.network.encode(picture), depth, size)
+        output = self.network.decode(Plate(f1, d2, m4, m8, m16, k8, k1), self.network.encode(picture, WHITE), size)
         return answers(_cut(output, frame.shape[1], frame.shape[2]), depth=self.depth)
 
 
@@ -76,15 +90,8 @@ class PairGraph(_Graph):
     """See the module's text. Of networks without stride, so nothing is padded."""
 
     def forward(self, plate: Picture, frame: Picture, plate_depth: Single) -> Maps:
-        output = self.network(self.first(plate), self.first(frame), plate_depth[:, None])
+        output = self.network(self.first(plate) / WHITE, self.first(frame) / WHITE, plate_depth[:, None])
         return answers(output, depth=self.depth)
-
-
-class Scale(nn.Module):
-    """0..255 -> 0..1."""
-
-    def forward(self, picture: UInt8[Tensor, "n h w 3"]) -> Picture:
-        return picture.to(torch.float32) / 255
 
 
 class Fits(nn.Module):

@@ -15,18 +15,18 @@ from typing import Literal
 
 from rich.progress import Progress
 
-from cleanplate.inference.clip import Made, Source, predict_clip
-from cleanplate.inference.depths import Colours
-from cleanplate.inference.listing import Entry, blamed_on
-from cleanplate.inference.live import LiveReader, learn_plate
-from cleanplate.inference.outputs import Outputs
-from cleanplate.inference.plates import Plates
 from cleanplate.inference.predictor import Predictor
-from cleanplate.inference.progress import say
 from cleanplate.inference.sources import DepthSource
 from cleanplate.pictures.frames import VideoReader, write_image
 from cleanplate.pictures.sound import Sound
 from cleanplate.pictures.video import Facts
+from cleanplate.predictions.clip import Made, Source, predict_clip
+from cleanplate.predictions.depths import Colours
+from cleanplate.predictions.listing import Entry, blamed_on
+from cleanplate.predictions.live import LiveReader, learn_plate
+from cleanplate.predictions.outputs import Outputs
+from cleanplate.predictions.plates import Plates
+from cleanplate.predictions.progress import say
 from cleanplate.settings import VideoSettings
 from cleanplate.types import Pixels
 
@@ -69,10 +69,10 @@ class Films:
                 written = {"plate": f"{LIVE}_plate.png"}
                 write_image(self.out / written["plate"], plate)
                 say(progress, f"the plate is learned ({self.out / written['plate']}): step in")
-            task = progress.add_task(source, total=None)
+            task = progress.add_task(reader.name, total=None)
             outputs = self._outputs(LIVE, reader.facts)
             made = self._made(plate, reader, outputs, lambda: progress.advance(task), reader.stop)
-            return _entry(source, LIVE, "live", made, outputs, written, reader.dropped)
+            return _entry(reader.name, LIVE, "live", made, outputs, written, reader.dropped)
 
     def _outputs(self, name: str, facts: Facts) -> Outputs:
         kinds = self.wishes.video

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 import cleanplate
 from cleanplate.cli import main
-from cleanplate.inference.files import predict_files
-from cleanplate.inference.plates import AUTO
 from cleanplate.inference.predictor import of_network
 from cleanplate.network import checkpoint
 from cleanplate.network.build import build
 from cleanplate.network.output import Output
 from cleanplate.pictures.frames import VideoReader, VideoWriter, read_image, write_image
+from cleanplate.predictions.files import predict_files
+from cleanplate.predictions.plates import AUTO
 from cleanplate.types import InputError
 from made_clips import scene, thing, warped
 

@@ -19,15 +19,15 @@ import torch
 import cleanplate
 from cleanplate.cli import main
 from cleanplate.inference.colours import decontaminate
-from cleanplate.inference.depths import Colours
-from cleanplate.inference.files import predict_files
-from cleanplate.inference.outputs import Outputs, covering
 from cleanplate.inference.predictor import Predictor
-from cleanplate.inference.smoothing import Smoothing
 from cleanplate.network import checkpoint
 from cleanplate.network.build import build
 from cleanplate.pictures.frames import VideoReader, write_image
 from cleanplate.pictures.writing import beside
+from cleanplate.predictions.depths import Colours
+from cleanplate.predictions.files import predict_files
+from cleanplate.predictions.outputs import Outputs, covering
+from cleanplate.predictions.smoothing import Smoothing
 from cleanplate.settings import VideoSettings
 from cleanplate.types import InputError
 from made_clips import noisy, scene, thing

@@ -23,11 +23,12 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from cleanplate.inference.depths import ROOM, Colours, stored, unit
 from cleanplate.pictures.draw import colour_depth, over, overlay
 from cleanplate.pictures.encoding import FFV1_DEPTH, H264, PRORES_ALPHA, VP9_ALPHA, Codec, VideoWriter
 from cleanplate.pictures.sound import Sound
 from cleanplate.pictures.video import Facts, Timed
+from cleanplate.predictions.depths import ROOM, Colours, stored, unit
+from cleanplate.predictions.live import without_password
 from cleanplate.settings import VideoKind, VideoSettings
 from cleanplate.types import InputError, Pixels, Prediction
 
@@ -145,7 +146,8 @@ def check_wishes(wishes: VideoSettings, inputs: Sequence[Path]) -> None:
     if not wishes.video:
         raise InputError("--video without a kind: give at least one, such as --video overlay")
     if wishes.live is not None and inputs:
-        raise InputError(f"--live {wishes.live} and inputs ({inputs[0]}): give the live source or files, not both")
+        live = without_password(wishes.live)
+        raise InputError(f"--live {live} and inputs ({inputs[0]}): give the live source or files, not both")
     if wishes.live is None and wishes.seconds is not None:
         raise InputError("--seconds says how long a --live source is recorded: give that, too, or leave it out")
     for flag, seconds in (("--seconds", wishes.seconds), ("--learn", wishes.learn)):

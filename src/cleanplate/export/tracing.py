@@ -9,12 +9,16 @@ from contextlib import contextmanager
 
 import torch
 from onnx import ModelProto
+from onnxscript import optimizer
 from torch import Tensor, nn
 from torch.export import Dim
 
-from cleanplate.inference.graphs import Enlarge, Fits, FrameGraph, PairGraph, PlateGraph, Scale, Smaller
-from cleanplate.inference.joining import OPSET
+from cleanplate.export.graphs import Enlarge, Fits, FrameGraph, PairGraph, PlateGraph, Smaller
+from cleanplate.export.joining import OPSET
 from cleanplate.inference.runtimes import ANSWERS, FEATURES
+
+LARGE = 1 << 24
+"""Bytes; no weight is larger."""
 
 EXAMPLE = (2, 75, 101)
 """Batch, height and width of what is traced; any odd ones will do."""
@@ -30,22 +34,20 @@ def cores(network: nn.Module, *, greyscale: bool, depth: bool) -> dict[str, Mode
         return {"pair": traced(PairGraph(network, **options), given, answers)}
     plate = PlateGraph(network, **options).eval()
     with torch.no_grad():
-        features = dict(zip(FEATURES, plate(picture[:1]), strict=True))
-    given = {"frame": picture, "plate_depth": metres, **features}
+        features = dict(zip(FEATURES, plate(picture[:1], metres[:1]), strict=True))
+    given = {"plate": picture, "plate_depth": metres}
     return {
-        "plate": traced(plate, {"plate": picture}, FEATURES),
-        "frame": traced(FrameGraph(network, **options), given, answers),
+        "plate": traced(plate, given, FEATURES),
+        "frame": traced(FrameGraph(network, **options), {"frame": picture, **features}, answers),
     }
 
 
 def parts(side: int, depth: bool) -> dict[str, ModelProto]:
-    """What stands around the cores: "scale", "fits", "smaller" and "enlarge" (see graphs.py)."""
-    pixels = torch.zeros(*EXAMPLE, 3, dtype=torch.uint8)
+    """What stands around the cores: "fits", "smaller" and "enlarge" (see graphs.py)."""
     picture, single = torch.rand(*EXAMPLE, 3), torch.rand(*EXAMPLE)
     given = {"plate": picture, "frame": picture, "plate_depth": single}
     maps = {name: torch.rand(EXAMPLE[0], 50, 60) for name in ("alpha", *(("behind", "front") if depth else ()))}
     return {
-        "scale": traced(Scale(), {"picture": pixels}, ["scaled"]),
         "fits": traced(Fits(side), {"frame": picture}, ["fits"]),
         "smaller": traced(Smaller(side), given, [f"small_{name}" for name in given]),
         "enlarge": traced(
@@ -69,7 +71,9 @@ def traced(module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[st
             opset_version=OPSET,
             verbose=False,
         )
-    assert program is not None  # dynamo
+        assert program is not None  # dynamo
+        # A part of a convolution's weights becomes a weight of its own.
+        optimizer.fold_constants(program.model, input_size_limit=LARGE, output_size_limit=LARGE)
     return program.model_proto
 
 

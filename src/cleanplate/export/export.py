@@ -19,8 +19,8 @@ from typing import Any, Literal
 
 from onnx import ModelProto, helper
 
-from cleanplate.inference import joining, proving, tracing
-from cleanplate.inference.precision import halved, quantised
+from cleanplate.export import joining, proving, tracing
+from cleanplate.export.precision import halved, quantised
 from cleanplate.inference.predictor import WORKING_SIDE
 from cleanplate.inference.runtimes import FORMAT, HEADER
 from cleanplate.inference.torch_runtime import is_greyscale

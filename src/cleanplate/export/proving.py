@@ -19,8 +19,8 @@ import torch
 from onnx import ModelProto
 from torch import Tensor, nn
 
-from cleanplate.inference.graphs import Enlarge, Smaller, answers
-from cleanplate.inference.onnx_runtime import OnnxRuntime
+from cleanplate.export.graphs import Enlarge, Smaller, answers
+from cleanplate.inference.onnx_runtime import Graph, OnnxRuntime
 from cleanplate.inference.predictor import Predictor
 from cleanplate.inference.torch_runtime import greyed
 from cleanplate.pictures.pairs import PairPixels
@@ -46,23 +46,23 @@ def largest_differences(
 
     files: model.onnx and, where the network has halves, plate.onnx and frame.onnx. network: in evaluation mode.
     """
-    sessions = {name: session(file) for name, file in files.items()}
+    graphs = {name: opened(file) for name, file in files.items()}
     found: dict[str, float] = {}
 
     def keep(name: str, one: np.ndarray, other: np.ndarray) -> None:
         found[name] = max(found.get(name, 0.0), float(np.abs(one - other).max()))
 
     for case in cases(pairs):
-        whole = run(sessions["model.onnx"], plate=case.plate, frame=case.frame, plate_depth=_depth(case))
+        whole = run(graphs["model.onnx"], plate=case.plate, frame=case.frame, plate_depth=_depth(case))
         truth = _truth(network, case, side, greyscale, "depth" in whole)
         keep("alpha", whole["alpha"], truth[0])
         if "depth" in whole:
             keep("ln_depth", np.log(whole["depth"]), np.log(truth[1]))
-        if "plate.onnx" in sessions and max(case.frame.shape[1:3]) <= side:
+        if "plate.onnx" in graphs and max(case.frame.shape[1:3]) <= side:
             for i in range(len(case.frame)):
                 one = slice(i, i + 1)
-                features = run(sessions["plate.onnx"], plate=case.plate[one])
-                half = run(sessions["frame.onnx"], frame=case.frame[one], plate_depth=_depth(case)[one], **features)
+                known = run(graphs["plate.onnx"], plate=case.plate[one], plate_depth=_depth(case)[one])
+                half = run(graphs["frame.onnx"], frame=case.frame[one], **known)
                 keep("halves", half["alpha"], whole["alpha"][one])
                 if "depth" in half:
                     keep("halves", np.log(half["depth"]), np.log(whole["depth"][one]))
@@ -92,18 +92,17 @@ def cases(pairs: Sequence[PairPixels]) -> Iterator[Case]:
 
 def feeds(cores: Mapping[str, ModelProto], pairs: Sequence[PairPixels]) -> dict[str, list[dict[str, np.ndarray]]]:
     """What real pairs give to each of the cores, half of them with the plate's depth; see joining.py."""
-    sessions = {name: session(core) for name, core in cores.items()}
+    graphs = {name: opened(core) for name, core in cores.items()}
     found: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in cores}
     for number, pair in enumerate(pairs):
-        plate, frame = (one[None] / np.float32(255) for one in (pair.plate, pair.frame))
-        known = pair.plate_depth is not None and number % 2 == 0
-        depth = pair.plate_depth[None] if known and pair.plate_depth is not None else np.zeros(frame.shape[:3], "f4")
+        plate, frame = (one[None].astype(np.float32) for one in (pair.plate, pair.frame))
+        told = pair.plate_depth is not None and number % 2 == 0
+        depth = pair.plate_depth[None] if told and pair.plate_depth is not None else np.zeros(frame.shape[:3], "f4")
         if "pair" in cores:
             found["pair"].append({"plate": plate, "frame": frame, "plate_depth": depth})
             continue
-        found["plate"].append({"plate": plate})
-        features = run(sessions["plate"], plate=plate)
-        found["frame"].append({"frame": frame, "plate_depth": depth, **features})
+        found["plate"].append({"plate": plate, "plate_depth": depth})
+        found["frame"].append({"frame": frame, **run(graphs["plate"], plate=plate, plate_depth=depth)})
     return found
 
 
@@ -120,31 +119,27 @@ def mask_loss(before: Predictor, after: Predictor, pairs: Sequence[PairPixels]) 
     return float(first), float(second)
 
 
-def session(file: ModelProto) -> Any:
-    """An ONNX Runtime session of one thread."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(file.SerializeToString(), options, ["CPUExecutionProvider"])
+def opened(file: ModelProto) -> Graph:
+    """A graph as users run it, on one thread."""
+    return Graph(file.SerializeToString(), 1)
 
 
-def run(session: Any, **given: np.ndarray) -> dict[str, np.ndarray]:
+def run(graph: Graph, **given: np.ndarray) -> dict[str, np.ndarray]:
     """A graph's outputs by name. Pictures are uint8; a graph of floats gets them in 0..1."""
-    inputs = {}
-    for one in session.get_inputs():
-        value = np.ascontiguousarray(given[one.name])
-        inputs[one.name] = value / np.float32(255) if value.dtype == np.uint8 and "float" in one.type else value
-    names = [one.name for one in session.get_outputs()]
-    return dict(zip(names, session.run(names, inputs), strict=True))
+    taken = {name: np.ascontiguousarray(given[name]) for name in graph.inputs}
+    return graph.run(
+        {
+            name: value / np.float32(255) if value.dtype == np.uint8 and graph.floats else value
+            for name, value in taken.items()
+        }
+    )
 
 
 def predictor(files: Mapping[str, ModelProto], meta: dict[str, Any], side: int) -> Predictor:
     """A predictor over these graphs, which need not be on disk."""
     halves = {"plate": "plate.onnx", "frame": "frame.onnx"}
     parts = halves if "plate.onnx" in files else {"whole": "model.onnx"}
-    runtime = OnnxRuntime({part: session(files[name]) for part, name in parts.items()})
+    runtime = OnnxRuntime({part: opened(files[name]) for part, name in parts.items()})
     return Predictor(runtime, meta, working_side=side, care=False)
 
 

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 import cleanplate
 from cleanplate.cli import main
-from cleanplate.inference.plate_depth import aligned, teach_plate_depth
 from cleanplate.inference.predictor import of_network, read_plate_depth
 from cleanplate.network import checkpoint
 from cleanplate.network.build import build
 from cleanplate.network.output import Output
+from cleanplate.predictions.plate_depth import aligned, teach_plate_depth
 from cleanplate.settings import TeacherSettings
 from cleanplate.types import InputError
 from made_scenes import room_depth

@@ -19,13 +19,13 @@ from typing import Protocol, runtime_checkable
 
 from cleanplate.care.correct import Correction, Tally
 from cleanplate.inference.colours import decontaminate, fitted_plate
-from cleanplate.inference.listing import UnusableError, blamed_on
-from cleanplate.inference.outputs import Outputs
-from cleanplate.inference.pipeline import Clock, pipeline
 from cleanplate.inference.predictor import Look, Predictor
-from cleanplate.inference.smoothing import Smoothing
 from cleanplate.inference.sources import DepthSource, stretched
 from cleanplate.pictures.video import Timed
+from cleanplate.predictions.listing import UnusableError, blamed_on
+from cleanplate.predictions.outputs import Outputs
+from cleanplate.predictions.pipeline import Clock, pipeline
+from cleanplate.predictions.smoothing import Smoothing
 from cleanplate.types import Pixels, Prediction
 
 STAGES = ("decode", "look", "finish", "encode")

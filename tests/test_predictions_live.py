@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from cleanplate.cli import main
-from cleanplate.inference.live import LiveReader, learn_plate
 from cleanplate.pictures.frames import VideoReader, read_image
+from cleanplate.predictions.live import LiveReader, learn_plate
 from cleanplate.types import InputError
 from made_clips import scene, thing
 from made_films import Broadcast
