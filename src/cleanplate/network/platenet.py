@@ -101,9 +101,13 @@ class Meeting(nn.Module):
         self.mix = Parted(2 * channels + extra, outputs, size=1)
         _start_as_difference(self.mix, channels)
 
-    def plate(self, plate: Float[Tensor, "p c h w"], *extra: Tensor) -> Float[Tensor, "p d h w"]:
-        """The plate's part."""
-        return self.mix.part(self.channels, torch.cat((plate, *extra), dim=1), bias=True)
+    def plate(self, plate: Float[Tensor, "p c h w"], *extra: Tensor, coarser: bool = False) -> Float[Tensor, "p d h w"]:
+        """The plate's part. coarser: what else is known of it has half its resolution."""
+        total, first = self.mix.part(self.channels, plate, bias=True), 2 * self.channels
+        for known in extra:
+            part = self.mix.part(first, known)
+            total, first = total + (twice(part) if coarser else part), first + known.shape[1]
+        return total
 
     def forward(self, frame: Float[Tensor, "b c h w"], plate: Float[Tensor, "p d h w"]) -> Float[Tensor, "b d h w"]:
         return self.mix.join(self.mix.part(0, frame) + plate)
@@ -195,8 +199,12 @@ class PlateNet(nn.Module):
         coarse = F.avg_pool2d(prior, 4)
         picture, *maps = plate
         scene = self.scene(torch.cat((maps[2], coarse), dim=1))
-        extras = (prior,), (twice(scene),), (coarse, scene)
-        parts = (meet.plate(p, *extra) for meet, p, extra in zip(self._meetings(), maps, extras, strict=True))
+        fine, middle, low = self._meetings()
+        parts = (
+            fine.plate(maps[0], prior),
+            middle.plate(maps[1], scene, coarser=True),
+            low.plate(maps[2], coarse, scene),
+        )
         detail = self.detail.part(3, picture, bias=True)
         return Plate(picture, detail, *parts, _over_known(F.avg_pool2d(known, 2)), ground)
 
