@@ -45,7 +45,7 @@ def test_the_weights_lie_between(tool: Any, runs: tuple[Path, Path], tmp_path: P
             between = (1 - share) * start[name] + share * end[name]
             torch.testing.assert_close(tensor, between if tensor.is_floating_point() else end[name])
     assert (tmp_path / "out" / "config.json").read_text() == '{"run": "end"}'
-    assert checkpoint.load(tmp_path / "out")[1]["blend"] == 1.0
+    assert checkpoint.load(checkpoint.find(tmp_path / "out"))[1]["blend"] == 1.0
 
 
 def test_what_cannot_be_blended_is_said(tool: Any, runs: tuple[Path, Path], tmp_path: Path) -> None:
