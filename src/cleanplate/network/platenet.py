@@ -188,6 +188,7 @@ class PlateNet(nn.Module):
     def encode(self, picture: Float[Tensor, "b 3 h w"], white: float = 1.0) -> Features:
         """RGB in 0..white -> the picture's features."""
         mean = self.mean.flatten() * white
+        # A batch norm, because a runtime does that in one pass.
         centred = F.batch_norm(_pad(picture), mean, torch.full_like(mean, white * white), eps=0.0)
         return centred, *self.encoder(centred)
 
