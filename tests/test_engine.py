@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -242,16 +243,13 @@ def test_workers_leave_when_their_parent_is_killed(parent: subprocess.Popen[str]
 
 def test_ctrl_c_leaves_at_once_and_only_the_parent_speaks(parent: subprocess.Popen[str]) -> None:
     family = members(parent.pid)
-    began = time.monotonic()
-    os.killpg(parent.pid, signal.SIGINT)  # as a terminal does: to everyone
-    try:
-        _, said = parent.communicate(timeout=5)
-    except subprocess.TimeoutExpired:
-        # Python drops an interrupt that falls into a destructor: a user presses again
-        began = time.monotonic()
-        os.killpg(parent.pid, signal.SIGINT)
-        _, said = parent.communicate(timeout=10)
-    assert time.monotonic() - began < 5
+    said = None
+    for _ in range(4):  # Python drops an interrupt that falls into a destructor: a user presses again
+        os.killpg(parent.pid, signal.SIGINT)  # as a terminal does: to everyone
+        with suppress(subprocess.TimeoutExpired):
+            _, said = parent.communicate(timeout=5)
+            break
+    assert said is not None
     assert said.count("Traceback") == said.count("KeyboardInterrupt") == 1
     waited_for(lambda: not any(map(is_alive, family)), 3)
 

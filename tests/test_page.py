@@ -190,7 +190,7 @@ def test_exposure_is_corrected_as_plate_care_does_and_only_where_it_is_wrong(
     uncorrected = predictor.look(plate, darker).answer.alpha
     corrected = predictor.look(plate, darker, correction=care).answer.alpha
     assert np.abs(answer["alpha"] - corrected).mean() < 2e-4
-    assert np.abs(answer["alpha"] - uncorrected).mean() > 2e-3
+    assert np.abs(answer["alpha"] - uncorrected).mean() > 1e-3
     # The cutout has the frame's own colours, not the corrected ones.
     _, cutout = visit.download("cutout")
     solid = cutout[..., 3] == 255

@@ -32,6 +32,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -95,18 +96,18 @@ class Encoder(nn.Module):
 class Meeting(nn.Module):
     """Maps of both pictures (and what else is known of the plate there) -> one map; it starts as a difference."""
 
-    def __init__(self, channels: int, extra: int, outputs: int) -> None:
+    def __init__(self, channels: int, extra: tuple[int, ...], outputs: int) -> None:
         super().__init__()
-        self.channels = channels
-        self.mix = Parted(2 * channels + extra, outputs, size=1)
+        self.channels, self.extra = channels, extra
+        self.mix = Parted(2 * channels + sum(extra), outputs, size=1)
         _start_as_difference(self.mix, channels)
 
     def plate(self, plate: Float[Tensor, "p c h w"], *extra: Tensor, coarser: bool = False) -> Float[Tensor, "p d h w"]:
         """The plate's part. coarser: what else is known of it has half its resolution."""
-        total, first = self.mix.part(self.channels, plate, bias=True), 2 * self.channels
-        for known in extra:
+        total = self.mix.part(self.channels, plate, bias=True)
+        for first, known in zip(accumulate(self.extra, initial=2 * self.channels), extra, strict=False):
             part = self.mix.part(first, known)
-            total, first = total + (twice(part) if coarser else part), first + known.shape[1]
+            total = total + (twice(part) if coarser else part)
         return total
 
     def forward(self, frame: Float[Tensor, "b c h w"], plate: Float[Tensor, "p d h w"]) -> Float[Tensor, "b d h w"]:
@@ -165,7 +166,7 @@ class PlateNet(nn.Module):
         self.prior = conv(2, prior)
         self.detail = Parted(9, fine, stride=2)  # of frame, plate, and how far they are apart
         _start_as_difference(self.detail, 3)
-        extras = prior, widths[2], prior + widths[2]
+        extras = (prior,), (widths[2],), (prior, widths[2])
         self.meet = nn.ModuleList(Meeting(w, extra, w) for w, extra in zip(widths, extras, strict=True))
         self.scene = Scene(widths[2], inner[1], prior)
         self.context = Context(widths[2], context)
