@@ -223,6 +223,8 @@ def parent(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     """A process whose two workers are at work, each with a file KEY-PID in tmp_path."""
     code = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        # Whoever runs the tests in a shell's background lets them inherit that interrupts are ignored.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from pathlib import Path\nfrom test_engine import *\n"
         f"list(run_tasks(sleeps, Path({str(tmp_path)!r}), KEYS, Engine(workers=2)))\n"
     )
